@@ -1,0 +1,40 @@
+# Two commands: `make quickstart` trains a small model from a clean checkout, `make test` checks everything.
+# Both can be run again at any time and do only what is left to do.
+
+VENV ?= .venv
+PYTHON ?= python3
+RECIPE ?= configs/quickstart.yaml
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: quickstart test lint types unit clean
+
+quickstart: $(VENV)/.installed
+	$(BIN)/annealmix prepare python-corpus --out data/python
+	$(BIN)/annealmix plan $(RECIPE)
+	$(BIN)/annealmix pretrain $(RECIPE) --resume
+
+test: lint types unit
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) data runs mlflow.db mlartifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The programs of annealmix, one per command; installed under the name ``annealmix``."""

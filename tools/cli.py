@@ -1,0 +1,174 @@
+"""The one front door: every command of annealmix, and the one place where errors become a line and an exit status.
+
+Commands import what they need when they run, so that ``plan``, ``trace`` and ``--help`` don't wait for torch.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from mixer.errors import DataError
+from schedulers.errors import ScheduleError
+
+from .errors import UserError
+
+app = typer.Typer(
+    name="annealmix",
+    help="What a language model reads during pretraining, and how fast it learns from it: one recipe, one clock.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+prepare = typer.Typer(no_args_is_help=True, help="Make token files (.bin/.idx) and their manifest from text.")
+track = typer.Typer(no_args_is_help=True, help="Send what a run logged to MLflow.")
+bench = typer.Typer(no_args_is_help=True, help="Measure annealmix on this machine, beside a baseline.")
+app.add_typer(prepare, name="prepare")
+app.add_typer(track, name="track")
+app.add_typer(bench, name="bench")
+
+RecipePath = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe; may be repeated.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
+OnError = Annotated[
+    Literal["stop", "skip"], typer.Option(help="What a bad record does: **stop**, or **skip** (and count it).")
+]
+Inputs = Annotated[list[str], typer.Option("--input", help="A file, a glob, a folder or hub:NAME; may be repeated.")]
+TokenizerPath = Annotated[Path, typer.Option(help="A tokenizer.json.")]
+Workers = Annotated[int, typer.Option(help="Processes that tokenize; 0 takes one a core.")]
+
+
+@app.command(epilog="Example: `annealmix plan configs/quickstart.yaml --plot plan.png`")
+def plan(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006 (typer copies it)
+    plot: Annotated[Path | None, typer.Option(help="Draw learning rate and mixture into this PNG or SVG.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a recipe and show the whole run before paying for it."""
+    from .plan import show_plan
+
+    show_plan(recipe, overrides, plot=plot, as_json=as_json)
+
+
+@app.command(epilog="Example: `torchrun --nproc-per-node 8 -m annealmix pretrain configs/quickstart.yaml --resume`")
+def pretrain(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest valid checkpoint, if any.")] = False,
+) -> None:
+    """Train a recipe on megatron-core; on one CPU as it is, on GPUs and nodes through torchrun."""
+    from .pretrain.command import run
+
+    run(recipe, overrides, resume=resume)
+
+
+@app.command(epilog="Example: `annealmix trace configs/quickstart.yaml --samples 0:1000 --json`")
+def trace(
+    recipe: RecipePath,
+    samples: Annotated[str, typer.Option(metavar="A:B", help="Sample numbers, from A up to but without B.")],
+    overrides: Overrides = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Say which source, epoch and row each sample of the run is, without reading any data."""
+    from .trace import show_trace
+
+    show_trace(recipe, overrides, samples=samples, as_json=as_json)
+
+
+@prepare.command("python-corpus", epilog="Example: `annealmix prepare python-corpus --out data/python`")
+def prepare_python_corpus(
+    out: Annotated[Path, typer.Option(help="Folder for the four sources and the tokenizer.")],
+    seed: Annotated[int, typer.Option(help="Shuffles the documents.")] = 1234,
+    vocab_size: Annotated[int, typer.Option(help="Entries of the BPE vocabulary.")] = 4096,
+    limit_bytes: Annotated[int | None, typer.Option(help="Text per source at most; all of it by default.")] = None,
+) -> None:
+    """Make a real corpus from the Python installation itself: code, prose, reference and SFT conversations."""
+    from .prepare.python_corpus import prepare_python_corpus as make
+
+    make(out, seed=seed, vocab_size=vocab_size, limit_bytes=limit_bytes)
+
+
+@prepare.command(
+    "text", epilog="Example: `annealmix prepare text --input 'corpus/*.jsonl.zst' --tokenizer t.json --out data/web`"
+)
+def prepare_text(
+    inputs: Inputs,
+    tokenizer: TokenizerPath,
+    out: Annotated[Path, typer.Option(help="Name of the files to write, without .bin and .idx.")],
+    field: Annotated[str, typer.Option(help="The key or column that holds the text.")] = "text",
+    workers: Workers = 0,
+    on_error: OnError = "stop",
+    seed: Annotated[int, typer.Option(help="Shuffles the documents.")] = 1234,
+    shuffle: Annotated[bool, typer.Option(help="Shuffle the documents when writing.")] = True,
+    dedup: Annotated[bool, typer.Option(help="Leave out exact duplicates.")] = True,
+) -> None:
+    """Tokenize JSONL (.gz, .zst), parquet or a Hugging Face dataset (a folder, or hub:NAME@SPLIT)."""
+    from .prepare.text import prepare_text as make
+
+    make(
+        inputs,
+        field=field,
+        tokenizer=tokenizer,
+        out=out,
+        workers=workers,
+        on_error=on_error,
+        seed=seed,
+        shuffle=shuffle,
+        dedup=dedup,
+    )
+
+
+@prepare.command(
+    "chat", epilog="Example: `annealmix prepare chat --input chats.jsonl --tokenizer t.json --out data/sft`"
+)
+def prepare_chat(
+    inputs: Inputs,
+    tokenizer: TokenizerPath,
+    out: Annotated[Path, typer.Option(help="Name of the files to write, without .bin and .idx.")],
+    workers: Workers = 0,
+    on_error: OnError = "stop",
+    seed: Annotated[int, typer.Option(help="Shuffles the conversations.")] = 1234,
+    shuffle: Annotated[bool, typer.Option(help="Shuffle the conversations when writing.")] = True,
+    dedup: Annotated[bool, typer.Option(help="Leave out exact duplicates.")] = True,
+) -> None:
+    """Tokenize conversations (`messages`, or `prompt` and `completion`) with the chat template and a loss mask."""
+    from .prepare.chat import prepare_chat as make
+
+    make(
+        inputs,
+        tokenizer=tokenizer,
+        out=out,
+        workers=workers,
+        on_error=on_error,
+        seed=seed,
+        shuffle=shuffle,
+        dedup=dedup,
+    )
+
+
+@track.command("sync", epilog="Example: `annealmix track sync runs/quickstart --tracking-uri http://tracker:5000`")
+def track_sync(
+    run_dir: Annotated[Path, typer.Argument(help="The folder of the run.")],
+    tracking_uri: Annotated[str | None, typer.Option(help="Where to, if not where the run was to go.")] = None,
+) -> None:
+    """Send what a run's journal holds and the tracker doesn't have yet; exit status 1 if something is left."""
+    from .tracking.sender import sync
+
+    result = sync(run_dir, tracking_uri=tracking_uri)
+    print(f"{result.sent:,} records sent, {result.left:,} left; run {result.run_id or 'unknown'}")
+    if result.left:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit status 2."""
+    try:
+        app()
+    except (UserError, DataError, ScheduleError) as error:
+        sys.stderr.write(f"annealmix: {error}\n")
+        sys.exit(2)

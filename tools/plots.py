@@ -1,0 +1,97 @@
+"""Pictures of a run on one token axis; the one file that imports matplotlib."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+from .recipe.numbers import format_tokens
+
+_COLOURS = ("#3b6ea8", "#d98c3f", "#5a9e6f", "#b5534f", "#7d6aa8", "#8a7a5c", "#4fa3a5", "#c77fa0")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a run's picture shows; curves that are empty are left out.
+
+    ``learning_rate`` (tokens, values); ``mixture`` phase edges in tokens with each source's share in each phase;
+    ``loss`` (tokens, values); ``validation`` source -> (tokens, values); ``joints`` phase names at their first token.
+    """
+
+    title: str
+    learning_rate: tuple[Sequence[float], Sequence[float]]
+    mixture: tuple[Sequence[int], Mapping[str, Sequence[float]]]
+    joints: Sequence[tuple[str, int]]
+    loss: tuple[Sequence[float], Sequence[float]] = ((), ())
+    validation: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
+
+
+def draw(picture: Picture, path: Path) -> None:
+    """Write the picture as PNG (or SVG, by the ending): learning rate, mixture and, where there is one, loss."""
+    has_loss = len(picture.loss[0]) > 0
+    heights = [1.0, 1.0, 1.7] if has_loss else [1.0, 1.0]
+    figure, axes = plt.subplots(
+        len(heights), 1, sharex=True, figsize=(9, 2.1 * sum(heights)), height_ratios=heights, layout="constrained"
+    )
+    _draw_learning_rate(axes[0], picture)
+    _draw_mixture(axes[1], picture)
+    if has_loss:
+        _draw_loss(axes[2], picture)
+    _finish(axes, picture)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _draw_learning_rate(axis: Axes, picture: Picture) -> None:
+    axis.plot(*picture.learning_rate, color="#222222", linewidth=1.6)
+    axis.set_ylabel("learning rate")
+    axis.set_ylim(bottom=0)
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _draw_mixture(axis: Axes, picture: Picture) -> None:
+    edges, shares = picture.mixture
+    names = list(shares)
+    stacked = [np.append(values, values[-1]) for values in shares.values()]
+    axis.stackplot(
+        edges, *stacked, step="post", labels=names, colors=[_COLOURS[i % len(_COLOURS)] for i in range(len(names))]
+    )
+    axis.set_ylabel("mixture (share)")
+    axis.set_ylim(0, 1)
+    if len(names) <= 12:
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+
+
+def _draw_loss(axis: Axes, picture: Picture) -> None:
+    axis.plot(*picture.loss, color="#bbbbbb", linewidth=0.8, label="training")
+    for index, (name, curve) in enumerate(picture.validation.items()):
+        axis.plot(
+            *curve, color=_COLOURS[index % 8], marker="o", markersize=2.5, linewidth=1.2, label=f"held-out {name}"
+        )
+    values = np.asarray([value for _, curve in picture.validation.values() for value in curve])
+    if values.size > 1:
+        low, high = float(values.min()), float(np.quantile(values, 0.9))
+        axis.set_ylim(low - 0.15 * (high - low), high + 0.25 * (high - low))
+    axis.set_ylabel("loss (nats per token)")
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+
+
+def _finish(axes: Sequence[Axes], picture: Picture) -> None:
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.margins(x=0)
+        for _, tokens in picture.joints[1:]:
+            axis.axvline(tokens, color="#999999", linewidth=0.7, linestyle=":")
+    for name, tokens in picture.joints:
+        axes[0].annotate(name, (tokens, 1.02), xycoords=("data", "axes fraction"), fontsize=8, color="#555555")
+    axes[0].set_title(picture.title, fontsize=10, pad=16, loc="left")
+    axes[-1].set_xlabel("tokens")
+    axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tokens(int(value))))

@@ -1,0 +1,44 @@
+"""Run state: everything about a run that isn't a weight, as one JSON file in each checkpoint."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands.
+
+    ``step`` steps are done and ``consumed_samples`` windows consumed; ``history`` and ``schedule`` are what was read
+    and how the learning rate went, as resolved numbers; ``recent_losses`` are the last steps' losses, which a spike is
+    measured against; ``before_decay`` marks a checkpoint that branches start from and that is always kept.
+    """
+
+    step: int
+    consumed_samples: int
+    consumed_tokens: int
+    history: dict[str, Any]
+    schedule: dict[str, Any]
+    batch_size: list[list[int]]
+    model: dict[str, Any]
+    recent_losses: tuple[float, ...] = ()
+    before_decay: bool = False
+    versions: dict[str, str] | None = None
+    version: int = VERSION
+
+    def to_json(self) -> str:
+        """The state as text; floats are written so that they come back to the last bit."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a state back; ValueError where it isn't one, or was written by another version of this program."""
+        values = json.loads(text)
+        if not isinstance(values, dict) or values.get("version") != VERSION:
+            raise ValueError(f"not a run state of version {VERSION}")
+        known = {field.name for field in fields(cls)}
+        if values.keys() - known:
+            raise ValueError(f"unknown keys {sorted(values.keys() - known)}")
+        return cls(**{**values, "recent_losses": tuple(values["recent_losses"])})

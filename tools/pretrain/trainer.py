@@ -1,0 +1,117 @@
+"""The training loop. Read ``Trainer.run`` from top to bottom: it is the whole of it."""
+
+from dataclasses import replace
+
+import torch.distributed as dist
+
+from mixer.loader import GlobalBatch, Loader
+
+from ..recipe.resolve import Plan
+from ..runtime.checkpoint import save_weights
+from ..runtime.engine import Engine, StepResult
+from ..runtime.optimizer import update_to_weight_ratio
+from ..runtime.processes import Layout
+from .anomaly import explain_stop
+from .checkpoint_store import CheckpointStore
+from .due import Due
+from .progress import Display
+from .recorder import Recorder
+from .state import RunState
+from .validation import Validator
+from .watch import LeaveRequest, SpikeWatch
+
+
+class Trainer:
+    """A run under way: the plan, the engine, and where the clock stands."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        engine: Engine,
+        state: RunState,
+        *,
+        layout: Layout,
+        store: CheckpointStore,
+        recorder: Recorder,
+        display: Display,
+        leave: LeaveRequest,
+    ) -> None:
+        self.plan = plan
+        self.engine = engine
+        self.state = state
+        self._layout = layout
+        self._store = store
+        self._recorder = recorder
+        self._display = display
+        self._leave = leave
+        self._due = Due(plan)
+        self._validator = Validator(plan, layout)
+        stop_on = plan.recipe.stop_on
+        self._watch = SpikeWatch(
+            spike_nats=stop_on.spike_nats, window_steps=stop_on.window_steps, recent=state.recent_losses
+        )
+
+    def run(self) -> RunState:
+        """Train from where the state stands to the end of the plan, or to a request to leave."""
+        if self.state.step == 0:
+            self._validate()
+        with self._loader() as batches:
+            for batch in batches:
+                learning_rate = self.plan.schedule.value(batch.first_sample * self.plan.recipe.sequence_length)
+                result = self.engine.step(batch, learning_rate, stop_requested=self._leave.asked)
+                self._stop_on_anomaly(batch, result)
+                self._advance(batch)
+                self._recorder.step(batch, result, learning_rate, self._update_ratio(batch))
+                if self._due.validation(self.state):
+                    self._validate()
+                if self._due.checkpoint(self.state) or result.sums.stop_requested:
+                    self._save()
+                if result.sums.stop_requested:
+                    break
+        return self.state
+
+    def _loader(self) -> Loader:
+        plan = self.plan
+        return Loader(
+            plan.mixture,
+            plan.sources,
+            micro_batch_size=plan.recipe.micro_batch_size,
+            data_parallel_rank=self._layout.data_rank,
+            data_parallel_size=self._layout.data,
+            batch_sizes=plan.batches,
+            start_step=self.state.step,
+        )
+
+    def _advance(self, batch: GlobalBatch) -> None:
+        consumed = batch.first_sample + batch.size
+        self.state = replace(
+            self.state,
+            step=batch.step + 1,
+            consumed_samples=consumed,
+            consumed_tokens=consumed * self.plan.recipe.sequence_length,
+            recent_losses=self._watch.recent,
+        )
+
+    def _update_ratio(self, batch: GlobalBatch) -> float | None:
+        """Measured on the steps whose line says so: it reads every weight once."""
+        return update_to_weight_ratio(self.engine.optimizer) if self._due.update_ratio(batch.step) else None
+
+    def _validate(self) -> None:
+        losses = self._validator.losses(self.engine)
+        self._recorder.validation(losses, step=self.state.step, tokens=self.state.consumed_tokens)
+
+    def _save(self) -> None:
+        state = replace(self.state, before_decay=self._due.is_before_decay(self.state))
+        self._store.write(
+            state,
+            lambda folder: save_weights(folder, self.engine.model, self.engine.optimizer),
+            is_first=self._layout.is_first,
+            barrier=dist.barrier,
+        )
+        if self._layout.is_first:
+            self._store.prune(self.plan.recipe.checkpoints.keep_last)
+
+    def _stop_on_anomaly(self, batch: GlobalBatch, result: StepResult) -> None:
+        complaint = self._watch.complaint(result.sums.mean_loss, result.gradient_norm)
+        if complaint:
+            raise explain_stop(complaint, batch, self.plan, self._store)

@@ -1,0 +1,40 @@
+"""Loss on held-out documents, source by source, always on the same windows."""
+
+from mixer.loader import validation_batches
+
+from ..recipe.resolve import Plan
+from ..runtime.engine import Engine
+from ..runtime.processes import Layout
+
+
+class Validator:
+    """Held-out windows of a plan, and which sources make up the one number called ``validation``.
+
+    That number is the plain mean over the sources of the first phase (or of ``validation.sources``): it stays
+    comparable when later phases bring in other data.
+    """
+
+    def __init__(self, plan: Plan, layout: Layout) -> None:
+        self._plan = plan
+        self._layout = layout
+        self._names = [name for name, source in plan.sources.items() if source.num_validation_rows > 0]
+        main = plan.recipe.validation.sources or tuple(plan.phases[0].sources)
+        self._main = [name for name in main if name in self._names]
+
+    def losses(self, engine: Engine) -> dict[str, float]:
+        """``validation/SOURCE`` of each source with held-out rows, and their mean ``validation``; same on all ranks."""
+        losses = {name: self._loss(engine, name) for name in self._names}
+        found = {f"validation/{name}": loss for name, loss in losses.items()}
+        if self._main:
+            found["validation"] = sum(losses[name] for name in self._main) / len(self._main)
+        return found
+
+    def _loss(self, engine: Engine, name: str) -> float:
+        batches = validation_batches(
+            self._plan.sources[name],
+            micro_batch_size=self._plan.recipe.micro_batch_size,
+            data_parallel_rank=self._layout.data_rank,
+            data_parallel_size=self._layout.data,
+            max_rows=self._plan.recipe.validation.windows,
+        )
+        return engine.evaluate(list(batches), num_bins=1).mean_loss

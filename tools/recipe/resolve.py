@@ -1,0 +1,296 @@
+"""From a recipe to a plan: the recipe resolved against data, and nothing else. Imports neither torch nor megatron.
+
+Phases are given in tokens and snapped to whole windows; everything downstream (learning rate, batch size, mixture) is
+a pure function of where the clock stands.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
+
+from mixer.cursors import Skip, Span
+from mixer.errors import DataError
+from mixer.history import History, SourceHistory
+from mixer.manifest import Manifest
+from mixer.mixture import Mixture
+from mixer.source import CountedSource, Source, mean_loss_tokens, open_source
+from schedulers.batch_size import BatchSizeRamp, Steps
+from schedulers.errors import ScheduleError
+from schedulers.schedule import Schedule
+from schedulers.segment import Segment
+
+from ..errors import UserError
+from .numbers import format_tokens
+from .schema import LearningRate, Recipe, SourceSpec
+
+_EPOCHS_NEARLY_FREE = 4.0
+
+
+@dataclass(frozen=True)
+class SourceUse:
+    """What one phase draws from one source; ``epochs`` in this phase, ``epochs_so_far`` at its end."""
+
+    weight: float
+    samples: int
+    tokens: int
+    epochs: float
+    epochs_so_far: float
+
+
+@dataclass(frozen=True)
+class PlannedPhase:
+    """A phase in whole windows."""
+
+    name: str
+    start_sample: int
+    end_sample: int
+    start_tokens: int
+    end_tokens: int
+    sources: Mapping[str, SourceUse]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A recipe with its numbers resolved: what every part of a run reads from."""
+
+    recipe: Recipe
+    schedule: Schedule
+    batches: Steps
+    history: History
+    sources: Mapping[str, Source]
+    vocab_size: int
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def mixture(self) -> Mixture:
+        """Which row each sample reads."""
+        return Mixture(self.history)
+
+    @property
+    def total_samples(self) -> int:
+        """Windows of the run, those after its last whole global batch included."""
+        return self.history.num_samples
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of the run."""
+        return self.total_samples * self.recipe.sequence_length
+
+    @cached_property
+    def phases(self) -> tuple[PlannedPhase, ...]:
+        """Phases with what each draws from its sources."""
+        return tuple(self._planned_phases())
+
+    def phase_at(self, sample: int) -> PlannedPhase:
+        """The phase that a sample belongs to."""
+        return next(phase for phase in self.phases if sample < phase.end_sample)
+
+    def _planned_phases(self) -> Iterator[PlannedPhase]:
+        recipe, length = self.recipe, self.recipe.sequence_length
+        edges = sample_edges(recipe)
+        for spec, mixture, start, end in zip(recipe.phases, mixtures(recipe), edges, edges[1:], strict=False):
+            before, after = self.mixture.counts(start), self.mixture.counts(end)
+            total = sum(mixture.values())
+            uses = {
+                name: SourceUse(
+                    weight=weight / total,
+                    samples=after[name] - before[name],
+                    tokens=(after[name] - before[name]) * length,
+                    epochs=(after[name] - before[name]) / self.sources[name].num_rows,
+                    epochs_so_far=after[name] / self.sources[name].num_rows,
+                )
+                for name, weight in mixture.items()
+                if weight > 0
+            }
+            yield PlannedPhase(spec.name, start, end, start * length, end * length, uses)
+
+
+def resolve(recipe: Recipe, *, where: str) -> Plan:
+    """Open the data, snap the phases, and lay out learning rate, batches and mixture; ``where`` begins each error."""
+    vocab_size, tokenizer_digest = _vocabulary(recipe, where)
+    sources = {name: _open(name, spec, recipe, where) for name, spec in recipe.sources.items()}
+    for name, spec in recipe.sources.items():
+        _check_tokenizer(name, spec, tokenizer_digest, where)
+    history = _history(recipe, sources)
+    batches = Steps(
+        BatchSizeRamp(recipe.global_batch_size),
+        sequence_length=recipe.sequence_length,
+        total_samples=history.num_samples,
+    )
+    check_batches(recipe, batches, data_parallel_size=1, where=where)
+    plan = Plan(recipe, build_schedule(recipe, where), batches, history, sources, vocab_size)
+    return replace(plan, warnings=warnings_about(plan))
+
+
+def sample_edges(recipe: Recipe) -> list[int]:
+    """Where phases begin and the last one ends, in windows: the nearest one to the tokens asked.
+
+    Edges are rounded from the start of the run, so errors don't add up.
+    """
+    length = recipe.sequence_length
+    ends = accumulate(phase.tokens for phase in recipe.phases)
+    return [0, *((2 * tokens + length) // (2 * length) for tokens in ends)]
+
+
+def mixtures(recipe: Recipe) -> list[dict[str, float]]:
+    """The mixture of each phase; one that states none goes on with the one before."""
+    carried: dict[str, float] = {}
+    found = []
+    for phase in recipe.phases:
+        carried = phase.mixture or carried
+        found.append(carried)
+    return found
+
+
+def build_schedule(recipe: Recipe, where: str) -> Schedule:
+    """The learning rate as segments; a phase that states none prolongs the segment before it."""
+    edges = [sample * recipe.sequence_length for sample in sample_edges(recipe)]
+    starts = [index for index, phase in enumerate(recipe.phases) if phase.learning_rate is not None]
+    segments: list[Segment] = []
+    for index, following in zip(starts, [*starts[1:], len(recipe.phases)], strict=True):
+        spec, before = recipe.phases[index], segments[-1].last_value if segments else 0.0
+        try:
+            segments.append(_segment(spec.learning_rate, edges[index], edges[following], before))
+        except ScheduleError as error:
+            raise UserError(f"{where}: phases[{index}].learning_rate", fix=str(error)) from None
+    return Schedule(tuple(segments))
+
+
+def _segment(spec: LearningRate | None, start: int, end: int, before: float) -> Segment:
+    assert spec is not None, "only phases with a learning rate begin a segment"
+    start_value = before if spec.start is None else spec.start
+    end_value = start_value if spec.to is None else spec.to
+    return Segment(
+        start, end, start_value, end_value, spec.shape, half_life_tokens=spec.half_life, exponent=spec.exponent
+    )
+
+
+def check_batches(recipe: Recipe, batches: Steps, *, data_parallel_size: int, where: str) -> None:
+    """Raise UserError unless every global batch is a whole number of micro-batches on every data-parallel rank."""
+    unit = recipe.micro_batch_size * data_parallel_size
+    for index, (_, size) in enumerate(recipe.global_batch_size):
+        if size % unit:
+            raise UserError(
+                f"{where}: global_batch_size" + (f"[{index}][1]" if len(recipe.global_batch_size) > 1 else ""),
+                got=str(size),
+                expected=f"a multiple of micro_batch_size x data-parallel size = {recipe.micro_batch_size} x "
+                f"{data_parallel_size} = {unit}",
+            )
+    if batches.num_steps == 0:
+        raise UserError(
+            f"{where}: phases",
+            got=f"{batches.total_samples} windows in all",
+            expected=f"at least one global batch of {recipe.global_batch_size[0][1]}",
+        )
+
+
+def _history(recipe: Recipe, sources: Mapping[str, Source]) -> History:
+    edges = sample_edges(recipe)
+    spans = [
+        Span(start, end, {name: weight / divisor(recipe, sources[name]) for name, weight in mixture.items()})
+        for mixture, start, end in zip(mixtures(recipe), edges, edges[1:], strict=False)
+        if end > start
+    ]
+    return History(
+        seed=recipe.seed,
+        sequence_length=recipe.sequence_length,
+        sources={
+            name: SourceHistory((source.generation(),), recipe.sources[name].shuffle)
+            for name, source in sources.items()
+        },
+        spans=spans,
+        skips=[Skip(first, end) for first, end in recipe.skip_samples],
+    )
+
+
+def divisor(recipe: Recipe, source: Source) -> float:
+    """What a weight is divided by to become a weight per window: the unit's mean tokens per training row.
+
+    Every window has as many positions, so in ``tokens`` all divisors are 1.
+    """
+    return 1.0 if recipe.unit == "tokens" else mean_loss_tokens(source)
+
+
+def _vocabulary(recipe: Recipe, where: str) -> tuple[int, str | None]:
+    """Size of the vocabulary, and sha256 of the tokenizer's file where there is one."""
+    if recipe.tokenizer is None:
+        assert recipe.vocab_size is not None, "the schema asks for one of them"
+        return recipe.vocab_size, None
+    try:
+        content = recipe.tokenizer.read_bytes()
+        state = json.loads(content)
+        ids = [*state["model"]["vocab"].values(), *(token["id"] for token in state.get("added_tokens", ()))]
+    except FileNotFoundError:
+        raise UserError(
+            f"{where}: tokenizer", got=str(recipe.tokenizer), expected="a file", fix="make it with annealmix prepare"
+        ) from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise UserError(f"{where}: tokenizer", got=str(recipe.tokenizer), expected="a tokenizer.json") from None
+    return max(ids) + 1, hashlib.sha256(content).hexdigest()
+
+
+def _open(name: str, spec: SourceSpec, recipe: Recipe, where: str) -> Source:
+    try:
+        if spec.path is None:
+            assert spec.tokens is not None, "the schema asks for one of them"
+            return CountedSource(name, spec.tokens, recipe.sequence_length, spec.mean_loss_tokens, spec.loss)
+        return open_source(
+            spec.path,
+            name=name,
+            sequence_length=recipe.sequence_length,
+            loss=spec.loss,
+            overlong=spec.overlong,
+            holdout_share=recipe.validation.holdout if spec.holdout is None else spec.holdout,
+        )
+    except DataError as error:
+        raise UserError(f"{where}: sources.{name}", fix=str(error)) from None
+
+
+def _check_tokenizer(name: str, spec: SourceSpec, digest: str | None, where: str) -> None:
+    """Refuse data that was written with another tokenizer than the recipe's."""
+    manifest = Manifest.read(spec.path) if spec.path and digest else None
+    if manifest and manifest.tokenizer_sha256 and manifest.tokenizer_sha256 != digest:
+        raise UserError(
+            f"{where}: sources.{name}.path",
+            got=f"{spec.path}, written with tokenizer {manifest.tokenizer_sha256[:12]}",
+            expected=f"data of the recipe's tokenizer {digest[:12]}" if digest else "",
+            fix="name the tokenizer the data was written with, or prepare the data again",
+        )
+
+
+def warnings_about(plan: Plan) -> tuple[str, ...]:
+    """What is allowed and probably not meant, a line each with what to do."""
+    return (*_weight_warnings(plan.recipe), *_schedule_warnings(plan), *_repetition_warnings(plan))
+
+
+def _weight_warnings(recipe: Recipe) -> Iterator[str]:
+    for index, phase in enumerate(recipe.phases):
+        total = sum(phase.mixture.values()) if phase.mixture else 1.0
+        if abs(total - 1) > 1e-9:
+            yield f"phases[{index}].mixture: weights sum to {total:.10g}; they are normalised to 1"
+
+
+def _schedule_warnings(plan: Plan) -> Iterator[str]:
+    schedule, length = plan.schedule, plan.recipe.sequence_length
+    if schedule.value(0) == 0:
+        yield "phases[0].learning_rate: the first step has a learning rate of 0 and learns nothing; start above 0"
+    for jump in schedule.jumps():
+        yield f"learning_rate: jumps from {jump.left:g} to {jump.right:g} at {format_tokens(jump.tokens)} tokens"
+    last_step = plan.batches.first_sample(plan.batches.num_steps - 1) * length
+    target, reached = schedule.segments[-1].last_value, schedule.value(last_step)
+    if target > 0 and reached > 2 * target:
+        yield f"learning_rate: the last step runs at {reached:g}, not at {target:g}; the decay ends after it"
+    if plan.batches.leftover_samples:
+        left = plan.batches.leftover_samples
+        yield f"global_batch_size: the last {left} windows ({format_tokens(left * length)} tokens) fill no batch"
+
+
+def _repetition_warnings(plan: Plan) -> Iterator[str]:
+    """Beyond four epochs a repeated token is worth less than 0.83 of a new one (arXiv 2305.16264)."""
+    for name in plan.recipe.sources:
+        epochs = max(phase.sources[name].epochs_so_far if name in phase.sources else 0.0 for phase in plan.phases)
+        if epochs > _EPOCHS_NEARLY_FREE:
+            yield f"sources.{name}: read {epochs:.1f} times; after 4 epochs repeated tokens are worth less"

@@ -1,0 +1,269 @@
+"""The recipe's grammar: what a user may write, checked where it is defined.
+
+A recipe lists phases on the token clock. In a phase, ``learning_rate`` starts a new segment of the curve and
+``mixture`` a new mixture; where either is left out, the one before goes on through this phase without a break. So one
+decay may span two mixtures, and one mixture may span warmup and stable.
+"""
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from .numbers import Count, Real
+from .transformer_fields import complaint_about
+
+
+def complaint(expected: str, *, got: object = None, place: str = "") -> PydanticCustomError:
+    """An error whose place (below the section at hand) and whose offending value are named by the check itself."""
+    return PydanticCustomError("recipe", "{expected}", {"expected": expected, "got": got, "place": place})
+
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+class Section(BaseModel):
+    """A part of the recipe; a key it doesn't have is refused with the nearest one it has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        names = [field.alias or name for name, field in cls.model_fields.items()]
+        for key in value if isinstance(value, dict) else ():
+            if key not in names and key not in cls.model_fields:
+                near = get_close_matches(str(key), names, n=1, cutoff=0.0)
+                raise complaint(f"a key that stands here; the nearest is {near[0]}", got=str(key), place=str(key))
+        return value
+
+
+class Model(BaseModel):
+    """The network: any field of megatron-core's TransformerConfig by its own name, with Llama's choices as defaults."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    num_layers: Annotated[int, Field(gt=0)]
+    hidden_size: Annotated[int, Field(gt=0)]
+    num_attention_heads: Annotated[int, Field(gt=0)]
+    num_query_groups: Annotated[int, Field(gt=0)] | None = None
+    ffn_hidden_size: Annotated[int, Field(gt=0)] | None = None
+    kv_channels: Annotated[int, Field(gt=0)] | None = None
+    normalization: Literal["RMSNorm", "LayerNorm"] = "RMSNorm"
+    gated_linear_unit: bool = True
+    activation_func: Literal["silu", "gelu", "relu"] = "silu"
+    add_bias_linear: bool = False
+    hidden_dropout: Real = 0.0
+    attention_dropout: Real = 0.0
+    position_embedding_type: Literal["rope", "learned_absolute", "none"] = "rope"
+    share_embeddings_and_output_weights: bool = False
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for name in self.model_extra or {}:
+            if expected := complaint_about(name):
+                raise complaint(expected, got=name, place=name)
+        heads, groups = self.num_attention_heads, self.num_query_groups or self.num_attention_heads
+        if self.kv_channels is None and self.hidden_size % heads:
+            raise complaint(f"a multiple of num_attention_heads ({heads})", got=self.hidden_size, place="hidden_size")
+        if heads % groups:
+            raise complaint(f"a divisor of num_attention_heads ({heads})", got=groups, place="num_query_groups")
+        return self
+
+
+class Parallelism(Section):
+    """How the model is cut over processes; what is left of the world size is data parallel."""
+
+    tensor_model_parallel_size: Annotated[int, Field(gt=0)] = 1
+    pipeline_model_parallel_size: Annotated[int, Field(gt=0)] = 1
+    context_parallel_size: Annotated[int, Field(gt=0)] = 1
+    sequence_parallel: bool = False
+    use_distributed_optimizer: bool = True
+    overlap_grad_reduce: bool = False
+    overlap_param_gather: bool = False
+
+
+class Optimizer(Section):
+    """Adam with decoupled weight decay, under OptimizerConfig's names."""
+
+    weight_decay: Real = 0.1
+    adam_beta1: Real = 0.9
+    adam_beta2: Real = 0.95
+    adam_eps: Real = 1e-8
+    clip_grad: Real = 1.0
+
+
+class SourceSpec(Section):
+    """One source of tokens: data on disk by ``path`` (the name before .bin and .idx), or a token count to plan with."""
+
+    path: Path | None = None
+    tokens: Count | None = None
+    loss: Literal["all", "assistant"] = "all"
+    shuffle: Literal["each_epoch", "once", "off"] = "each_epoch"
+    holdout: Real | None = None
+    overlong: Literal["split", "drop", "truncate"] = "split"
+    mean_loss_tokens: Real | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.path is None) == (self.tokens is None):
+            got = "neither" if self.path is None else "both"
+            raise complaint("either path (data on disk) or tokens (a count to plan with)", got=got)
+        return self
+
+
+Shape = Literal["constant", "linear", "cosine", "1-sqrt", "square", "power", "exponential", "half_life", "inverse_sqrt"]
+
+
+class LearningRate(Section):
+    """A segment of the curve: ``from`` (the value before, if left out) ``to`` a value, along a shape.
+
+    A plain number stands for a constant at that value; ``constant`` alone holds the value before.
+    """
+
+    start: Real | None = Field(None, alias="from")
+    to: Real | None = None
+    shape: Shape = "linear"
+    half_life: Count | None = None
+    exponent: Real | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: Any) -> Any:
+        if value == "constant":
+            return {"shape": "constant"}
+        return {"from": value, "to": value, "shape": "constant"} if isinstance(value, int | float | str) else value
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> Self:
+        if self.shape != "constant" and self.to is None:
+            raise complaint("the value it goes to, as in {to: 3e-4, shape: linear}", got="no value", place="to")
+        for name, shape in (("half_life", "half_life"), ("exponent", "power")):
+            if (getattr(self, name) is not None) != (self.shape == shape):
+                raise complaint(f"it with shape {shape}, and only there", got=getattr(self, name), place=name)
+        return self
+
+
+class PhaseSpec(Section):
+    """A stretch of the clock; a part left out goes on from the phase before."""
+
+    name: str
+    tokens: Count
+    learning_rate: LearningRate | None = None
+    mixture: dict[str, Real] | None = None
+
+    @field_validator("tokens")
+    @classmethod
+    def _positive(cls, tokens: int) -> int:
+        if tokens <= 0:
+            raise complaint("a positive number of tokens", got=tokens)
+        return tokens
+
+    @field_validator("mixture")
+    @classmethod
+    def _weights(cls, mixture: dict[str, float] | None) -> dict[str, float] | None:
+        if mixture is not None and (min(mixture.values(), default=0) < 0 or sum(mixture.values()) <= 0):
+            raise complaint("weights of at least 0 and a sum above 0", got=mixture)
+        return mixture
+
+
+class Validation(Section):
+    """Loss on held-out documents: how often, on how many windows a source, and which sources make up the one number."""
+
+    every: Count = 0
+    holdout: Real = 0.01
+    windows: Annotated[int, Field(gt=0)] = 16
+    sources: tuple[str, ...] | None = None
+
+    @field_validator("holdout")
+    @classmethod
+    def _share(cls, share: float) -> float:
+        if not 0 <= share < 1:
+            raise complaint("a share of at least 0 and below 1", got=share)
+        return share
+
+
+class Checkpoints(Section):
+    """How often to save, and how many to keep; the one before each decay is always kept."""
+
+    every: Count = 0
+    keep_last: Annotated[int, Field(gt=0)] = 2
+
+
+class Tracking(Section):
+    """Where MLflow's server or file is; without ``uri``, MLFLOW_TRACKING_URI or sqlite:///mlflow.db."""
+
+    enabled: bool = True
+    uri: str | None = None
+    experiment: str = "annealmix"
+    log_every_steps: Annotated[int, Field(gt=0)] = 1
+
+
+class StopOn(Section):
+    """What ends a run at once: a loss this many nats above the mean of the last ``window_steps`` steps, or a NaN."""
+
+    spike_nats: Real = 3.0
+    window_steps: Annotated[int, Field(gt=0)] = 50
+
+
+class Recipe(Section):
+    """One run, whole."""
+
+    name: str
+    seed: Annotated[int, Field(ge=0)] = 1234
+    sequence_length: Annotated[int, Field(gt=0)]
+    run_dir: Path | None = None
+    model: Model
+    tokenizer: Path | None = None
+    vocab_size: Annotated[int, Field(gt=0)] | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    parallelism: Parallelism = Parallelism()
+    optimizer: Optimizer = Optimizer()
+    micro_batch_size: Annotated[int, Field(gt=0)] = 1
+    global_batch_size: tuple[tuple[Count, Annotated[int, Field(gt=0)]], ...]
+    unit: Literal["tokens", "loss_tokens"] = "tokens"
+    sources: dict[str, SourceSpec]
+    phases: Annotated[tuple[PhaseSpec, ...], Field(min_length=1)]
+    skip_samples: tuple[tuple[Count, Count], ...] = ()
+    validation: Validation = Validation()
+    checkpoints: Checkpoints = Checkpoints()
+    tracking: Tracking = Tracking()
+    stop_on: StopOn = StopOn()
+
+    @field_validator("global_batch_size", mode="before")
+    @classmethod
+    def _constant_batch(cls, value: Any) -> Any:
+        """One number is a ramp of one entry; a ramp is a list of [from_tokens, size]."""
+        return value if isinstance(value, list | tuple) else ((0, value),)
+
+    @model_validator(mode="after")
+    def _has_a_vocabulary(self) -> Self:
+        if (self.tokenizer is None) == (self.vocab_size is None):
+            got = "neither" if self.tokenizer is None else "both"
+            raise complaint("either tokenizer (a tokenizer.json) or vocab_size", got=got)
+        return self
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        """Mixtures and validation name sources that exist; names can stand in file and metric names."""
+        for name in self.sources:
+            if not _NAME.fullmatch(name):
+                raise complaint("letters, digits, '_', '-' and '.' only", got=name, place=f"sources.{name}")
+        if self.phases[0].mixture is None:
+            raise complaint("a mixture in the first phase", got="none", place="phases[0].mixture")
+        if self.phases[0].learning_rate is None:
+            raise complaint("a learning_rate in the first phase", got="none", place="phases[0].learning_rate")
+        named = [(f"phases[{i}].mixture", list(phase.mixture or ())) for i, phase in enumerate(self.phases)]
+        for place, names in [*named, ("validation.sources", list(self.validation.sources or ()))]:
+            for name in set(names) - set(self.sources):
+                near = get_close_matches(name, list(self.sources), n=1, cutoff=0.0)
+                raise complaint(f"a source of the recipe; the nearest is {near[0]}", got=name, place=f"{place}.{name}")
+        return self
+
+    @property
+    def output_folder(self) -> Path:
+        """Where the run's files go."""
+        return self.run_dir or Path("runs") / self.name

@@ -1,0 +1,1 @@
+"""megatron-core behind one wall: processes, model, optimizer, steps, checkpoints. Nothing outside imports megatron."""

@@ -1,0 +1,135 @@
+"""The processes of a run: torch.distributed, megatron-core's parallel state, this rank's place in the layout."""
+
+import os
+import socket
+import warnings
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from ..errors import UserError
+from ..recipe.schema import Parallelism
+from . import cpu_compat
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where this process stands: sizes and ranks, tensor x pipeline x data parallel."""
+
+    tensor: int
+    pipeline: int
+    context: int
+    data: int
+    data_rank: int
+    rank: int
+
+    @property
+    def world(self) -> int:
+        """Number of processes."""
+        return self.tensor * self.pipeline * self.context * self.data
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process speaks for all."""
+        return self.rank == 0
+
+
+def device() -> torch.device:
+    """The device that this process computes on."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def has_transformer_engine() -> bool:
+    """Whether Transformer Engine can be used here."""
+    if not torch.cuda.is_available():
+        return False
+    try:
+        import transformer_engine.pytorch  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def refuse_impossible(parallelism: Parallelism, world_size: int) -> None:
+    """Say at the start what this layout can't do with the parts installed here; UserError with the reason."""
+    model_parallel = (
+        parallelism.tensor_model_parallel_size
+        * parallelism.pipeline_model_parallel_size
+        * parallelism.context_parallel_size
+    )
+    if world_size % model_parallel:
+        raise UserError(
+            "parallelism",
+            got=f"{world_size} processes for tensor x pipeline x context = {model_parallel}",
+            expected="a number of processes that this product divides",
+            fix=f"start with torchrun --nproc-per-node {model_parallel} or a multiple of it",
+        )
+    if has_transformer_engine():
+        return
+    reason = "Transformer Engine, which is not installed here (megatron-core's local layers have no such form)"
+    if parallelism.sequence_parallel:
+        raise UserError("parallelism.sequence_parallel", got="true", expected=reason, fix="set it to false")
+    if parallelism.context_parallel_size > 1:
+        size = parallelism.context_parallel_size
+        raise UserError("parallelism.context_parallel_size", got=str(size), expected=reason, fix="set it to 1")
+
+
+def start(parallelism: Parallelism) -> Layout:
+    """Join the other processes of a torchrun launch, or stand alone; sets up megatron-core's groups."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    refuse_impossible(parallelism, world_size)
+    warnings.filterwarnings("ignore", module=r"megatron\.|torch\.")
+    cpu_compat.install()
+    if world_size == 1:
+        _stand_alone()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return _initialize_groups(parallelism)
+
+
+def _stand_alone() -> None:
+    """Give a lone process the environment that torchrun would have given it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    alone = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    for name, value in alone.items():
+        os.environ.setdefault(name, value)
+
+
+def _initialize_groups(parallelism: Parallelism) -> Layout:
+    from megatron.core import parallel_state
+
+    parallel_state.initialize_model_parallel(
+        tensor_model_parallel_size=parallelism.tensor_model_parallel_size,
+        pipeline_model_parallel_size=parallelism.pipeline_model_parallel_size,
+        context_parallel_size=parallelism.context_parallel_size,
+    )
+    return Layout(
+        tensor=parallelism.tensor_model_parallel_size,
+        pipeline=parallelism.pipeline_model_parallel_size,
+        context=parallelism.context_parallel_size,
+        data=parallel_state.get_data_parallel_world_size(),
+        data_rank=parallel_state.get_data_parallel_rank(),
+        rank=dist.get_rank(),
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Set every random state of this process from one number; each step does so, and no state needs saving."""
+    from megatron.core import parallel_state, tensor_parallel
+
+    torch.manual_seed(seed + 100 * parallel_state.get_pipeline_model_parallel_rank())
+    tensor_parallel.model_parallel_cuda_manual_seed(seed, force_reset_rng=True)
+
+
+def stop() -> None:
+    """Leave the process groups."""
+    from megatron.core import parallel_state
+
+    parallel_state.destroy_model_parallel()
+    if dist.is_initialized():
+        dist.destroy_process_group()

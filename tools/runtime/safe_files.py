@@ -1,0 +1,64 @@
+"""Reading other people's checkpoints without running what is planted in them.
+
+A distributed checkpoint's ``.metadata`` is a pickle, and torch's reader unpickles it freely. ``check_metadata`` reads
+it first with an unpickler that knows only the classes such a file is made of, so the stock reader then meets bytes
+already found harmless. Tensor files and ``common.pt`` are read by torch with ``weights_only=True``.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+# Everything that torch and megatron-core write into .metadata; a name that is not here is not loaded.
+_ALLOWED = {
+    ("torch.distributed.checkpoint.metadata", name)
+    for name in (
+        "BytesStorageMetadata",
+        "ChunkStorageMetadata",
+        "Metadata",
+        "MetadataIndex",
+        "StorageMeta",
+        "TensorProperties",
+        "TensorStorageMetadata",
+        "_MEM_FORMAT_ENCODING",
+    )
+} | {
+    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+    ("torch.distributed._shard.sharded_tensor.metadata", "TensorProperties"),
+    ("torch.distributed._shard.sharded_tensor.metadata", "MEM_FORMAT_ENCODING"),
+    ("torch.distributed.checkpoint.planner", "SavePlan"),
+    ("torch.distributed.checkpoint.planner", "WriteItem"),
+    ("torch.distributed.checkpoint.planner", "WriteItemType"),
+    ("torch.distributed.checkpoint.planner", "TensorWriteData"),
+    ("torch.serialization", "_get_layout"),
+    ("torch", "Size"),
+    ("torch", "device"),
+    ("collections", "OrderedDict"),
+    ("pathlib", "PosixPath"),
+    ("pathlib", "Path"),
+}
+
+
+class _MetadataUnpickler(pickle.Unpickler):
+    """Unpickles the classes of a checkpoint's metadata, torch's dtypes and layouts, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The class, or an UnpicklingError that names what was asked for."""
+        if (module, name) in _ALLOWED:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name}")
+
+
+def check_metadata(path: Path) -> None:
+    """Raise UserError unless ``path`` is a checkpoint's metadata and holds nothing but known classes."""
+    try:
+        with path.open("rb") as file:
+            _MetadataUnpickler(file).load()
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            str(path), got=f"a pickle that asks for {error}", expected="the metadata of a distributed checkpoint"
+        ) from None
+    except (OSError, EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(str(path), got=f"{type(error).__name__}: {error}", expected="readable metadata") from None
