@@ -198,7 +198,8 @@ def _close(plan: Plan, layout: Layout, tracker: Tracker, status: str) -> None:
         tracker.artifact(picture)
     tracker.end(status)  # type: ignore[arg-type]
     if not tracker.close(_DRAIN_S):
-        print(f"tracking: not everything was sent; annealmix track sync {plan.recipe.output_folder} sends the rest")
+        folder = plan.recipe.output_folder
+        print(f"tracking: the journal holds what was not sent; annealmix track sync {folder} sends it")
 
 
 def _say_goodbye(

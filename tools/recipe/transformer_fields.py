@@ -33,7 +33,7 @@ OWNED_ELSEWHERE = {
     "params_dtype": "precision",
     "pipeline_dtype": "precision",
     "autocast_dtype": "precision",
-    "perform_initialization": "seed",
+    "perform_initialization": "seed (weights are always drawn from it)",
     "use_cpu_initialization": "seed",
     "calculate_per_token_loss": "the runtime (the loss is a mean over the global batch)",
 }

@@ -7,6 +7,7 @@ before megatron.core is imported, because some modules bind these functions at i
 Each answer has a test in tests/tools/test_cpu_compat.py that fails without it.
 """
 
+import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache
@@ -70,6 +71,8 @@ def install() -> bool:
         setattr(torch.cuda, name, answer)
     torch.Tensor.cuda = lambda self, *args, **options: self  # type: ignore[method-assign]
     CudaOnCpu().__enter__()  # type: ignore[no-untyped-call]
+    # It warns whenever the CPU's random state moves while the GPU's is forked; here they are one.
+    logging.getLogger("megatron.core.tensor_parallel.random").setLevel(logging.ERROR)
     from megatron.core.tensor_parallel import random
 
     random._get_cuda_rng_state = lambda device="cuda", clone=False, graph_safe=False: torch.get_rng_state()

@@ -19,7 +19,11 @@ _RESIDUAL_OUTPUTS = ("linear_proj.weight", "linear_fc2.weight")
 
 @torch.no_grad()
 def draw_initial_weights(model: GPTModel, seed: int) -> None:
-    """Fill this rank's matrices in place; norms and biases keep the ones and zeros they were built with."""
+    """Fill this rank's matrices in place; norms and biases keep the ones and zeros they were built with.
+
+    Megatron's own initialization is not switched off: it also marks which parameters are cut over tensor-parallel
+    ranks, and without the marks gradient norms leave out what the other ranks hold, silently.
+    """
     for shard in _matrices(model):
         config = model.config
         draw = config.output_layer_init_method if shard.key.endswith(_RESIDUAL_OUTPUTS) else config.init_method

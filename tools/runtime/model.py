@@ -66,7 +66,6 @@ def _runtime_fields(recipe: Recipe) -> dict[str, Any]:
         "bf16": recipe.precision == "bf16",
         "params_dtype": dtype,
         "pipeline_dtype": dtype,
-        "perform_initialization": False,  # draw_initial_weights draws them, the same for every layout
         "calculate_per_token_loss": True,  # the loss is a mean over the supervised tokens of the global batch
         "finalize_model_grads_func": finalize_model_grads,  # left out, gradients are never averaged, silently
         **_fusions(),

@@ -79,7 +79,7 @@ def start(parallelism: Parallelism) -> Layout:
     """Join the other processes of a torchrun launch, or stand alone; sets up megatron-core's groups."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     refuse_impossible(parallelism, world_size)
-    warnings.filterwarnings("ignore", module=r"megatron\.|torch\.")
+    _quieten()
     cpu_compat.install()
     if world_size == 1:
         _stand_alone()
@@ -88,6 +88,12 @@ def start(parallelism: Parallelism) -> Layout:
     if not dist.is_initialized():
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     return _initialize_groups(parallelism)
+
+
+def _quieten() -> None:
+    """Leave out what megatron-core and torch say about parts that are not installed, once per process."""
+    warnings.filterwarnings("ignore", module=r"megatron\.|torch\.")
+    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf Tensor")
 
 
 def _stand_alone() -> None:

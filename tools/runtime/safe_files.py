@@ -9,6 +9,8 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import UserError
 
 # Everything that torch and megatron-core write into .metadata; a name that is not here is not loaded.
@@ -40,13 +42,16 @@ _ALLOWED = {
     ("pathlib", "Path"),
 }
 
+# torch.float32, torch.strided, torch.contiguous_format and the like: values, not code.
+_CONSTANTS = (torch.dtype, torch.layout, torch.memory_format)
+
 
 class _MetadataUnpickler(pickle.Unpickler):
     """Unpickles the classes of a checkpoint's metadata, torch's dtypes and layouts, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         """The class, or an UnpicklingError that names what was asked for."""
-        if (module, name) in _ALLOWED:
+        if (module, name) in _ALLOWED or (module == "torch" and isinstance(getattr(torch, name, None), _CONSTANTS)):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{module}.{name}")
 

@@ -1,0 +1,114 @@
+"""The order of a source's rows: a keyed bijection that answers for any row at once, so nothing is ever shuffled.
+
+    key = key_of(1234, "web", generation=0, epoch=2)
+    permute([0, 1, 2], size=1_000_000, key=key)      # the first three rows of that epoch
+    unpermute(row, size=1_000_000, key=key)          # when the epoch reads that row
+
+Numbers of ceil(log2 size) bits go through a Feistel network of eight rounds, whose halves may differ by a bit; a result
+outside 0 .. size - 1 goes through again until it falls inside ("cycle walking", fewer than 2 passes on average, since
+the domain is less than twice the size). Both steps are bijections, whatever the size.
+"""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
+
+ROUNDS = 8
+MAX_SIZE = 2**62  # halves of at most 31 bits
+_MIN_BITS = 5  # so small a network as one bit a half can not reach every order of a few rows
+
+
+@lru_cache(maxsize=2**14)
+def key_of(seed: int, source_name: str, *, generation: int, epoch: int) -> tuple[int, ...]:
+    """Round keys of one epoch: eight 64-bit words that no other seed, source, generation or epoch shares.
+
+    >>> len(key_of(1234, "web", generation=0, epoch=0))
+    8
+    """
+    message = struct.pack("<qqq", seed, generation, epoch) + source_name.encode()
+    digest = hashlib.blake2b(message, digest_size=8 * ROUNDS, person=b"mixer.shuffle").digest()
+    return struct.unpack(f"<{ROUNDS}Q", digest)
+
+
+def permute(index: npt.ArrayLike, size: npt.ArrayLike, key: npt.ArrayLike) -> Ints:
+    """Image of each index under a bijection of 0 .. size - 1, for sizes from 1 to 2^62.
+
+    ``index`` and ``size`` broadcast together, and ``key`` (its eight words last) with them, so that one call serves
+    indices of different domains and keys.
+
+    >>> sorted(permute(range(5), 5, key_of(0, "web", generation=0, epoch=0)).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    return _walk(index, size, key, range(ROUNDS))
+
+
+def unpermute(image: npt.ArrayLike, size: npt.ArrayLike, key: npt.ArrayLike) -> Ints:
+    """Inverse of ``permute``.
+
+    >>> key = key_of(0, "web", generation=0, epoch=0)
+    >>> unpermute(permute(range(5), 5, key), 5, key).tolist()
+    [0, 1, 2, 3, 4]
+    """
+    return _walk(image, size, key, range(ROUNDS)[::-1])
+
+
+@dataclass(frozen=True)
+class _Network:
+    """Feistel networks, one a lane; round r mixes one half with key r and adds it to the other."""
+
+    high_mask: Words  # (lanes,)
+    low_mask: Words  # (lanes,)
+    low_bits: Words  # (lanes,)
+    keys: Words  # (ROUNDS, lanes), or (ROUNDS, 1) for one key
+
+    @classmethod
+    def of(cls, size: Ints, keys: Words) -> "_Network":
+        bits = np.maximum(np.frexp((size - 1).astype(np.float64))[1], _MIN_BITS)
+        low_bits = ((bits + 1) // 2).astype(np.uint64)
+        one = np.uint64(1)
+        high_mask = (one << (bits.astype(np.uint64) - low_bits)) - one
+        return cls(high_mask=high_mask, low_mask=(one << low_bits) - one, low_bits=low_bits, keys=keys)
+
+    def take(self, lanes: Ints) -> "_Network":
+        keys = self.keys if self.keys.shape[1] == 1 else self.keys[:, lanes]
+        return _Network(self.high_mask[lanes], self.low_mask[lanes], self.low_bits[lanes], keys)
+
+    def apply(self, value: Ints, rounds: range) -> Ints:
+        word = value.astype(np.uint64)
+        high, low = word >> self.low_bits, word & self.low_mask
+        for r in rounds:
+            if r % 2:
+                high = high ^ (_mix(low + self.keys[r]) & self.high_mask)
+            else:
+                low = low ^ (_mix(high + self.keys[r]) & self.low_mask)
+        return ((high << self.low_bits) | low).astype(np.int64)
+
+
+def _walk(index: npt.ArrayLike, size: npt.ArrayLike, key: npt.ArrayLike, rounds: range) -> Ints:
+    index, size = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(size, np.int64))
+    keys = np.asarray(key, np.uint64)
+    if keys.ndim > 1:
+        keys = np.broadcast_to(keys, (*index.shape, ROUNDS))
+    value, limit = index.ravel(), size.ravel()
+    assert bool(((value >= 0) & (value < limit) & (limit <= MAX_SIZE)).all()), "index outside 0 .. size - 1"
+    network = _Network.of(limit, np.ascontiguousarray(keys.reshape(-1, ROUNDS).T))
+    value = network.apply(value, rounds)
+    outside = np.flatnonzero(value >= limit)
+    while outside.size:
+        value[outside] = network.take(outside).apply(value[outside], rounds)
+        outside = outside[value[outside] >= limit[outside]]
+    return value.reshape(index.shape)
+
+
+def _mix(word: Words) -> Words:
+    """Spread the 64 bits of ``word`` over the lower 32 of the result."""
+    word = word * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
+    return word >> np.uint64(32)

@@ -1,0 +1,90 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mixer.shuffle import ROUNDS, key_of, permute, unpermute
+
+AROUND_POWERS = sorted({2**k + d for k in range(1, 41) for d in (-1, 0, 1)})
+
+
+def key(epoch: int = 0) -> tuple[int, ...]:
+    return key_of(1234, "web", generation=0, epoch=epoch)
+
+
+def test_every_size_up_to_2000_is_a_bijection() -> None:
+    sizes = np.arange(1, 2001)
+    size, index = np.repeat(sizes, sizes), np.concatenate([np.arange(size) for size in sizes])
+    image = permute(index, size, key())
+    order = np.lexsort((image, size))
+    assert np.array_equal(image[order], index)
+    assert np.array_equal(unpermute(image, size, key()), index)
+
+
+@pytest.mark.parametrize("size", [2**k + d for k in (12, 16, 18) for d in (-1, 0, 1)])
+def test_sizes_around_powers_of_two_are_bijections(size: int) -> None:
+    assert np.array_equal(np.sort(permute(np.arange(size), size, key())), np.arange(size))
+
+
+def test_sizes_up_to_2_to_the_40_stay_inside_and_invert() -> None:
+    for size in AROUND_POWERS:
+        index = np.unique(np.linspace(0, size - 1, 300).astype(np.int64))
+        image = permute(index, size, key())
+        assert image.min() >= 0
+        assert image.max() < size
+        assert len(np.unique(image)) == len(index)
+        assert np.array_equal(unpermute(image, size, key()), index)
+
+
+@given(st.integers(1, 2**62), st.data())
+@example(2**62, None)
+@settings(deadline=None)
+def test_any_size_inverts(size: int, data: st.DataObject | None) -> None:
+    index = data.draw(st.integers(0, size - 1)) if data else size - 1
+    assert unpermute(permute(index, size, key()), size, key()) == index
+
+
+def test_lanes_of_different_sizes_and_keys_answer_as_if_alone() -> None:
+    sizes, keys = np.array([5, 1000, 2**33 + 1]), np.array([key(0), key(1), key(2)], np.uint64)
+    alone = [int(permute(4, int(size), tuple(lane.tolist()))) for size, lane in zip(sizes, keys, strict=True)]
+    assert permute(np.array([4, 4, 4]), sizes, keys).tolist() == alone
+
+
+def test_the_order_is_pinned() -> None:
+    assert permute(np.arange(10), 10, key()).tolist() == [8, 0, 1, 3, 5, 4, 7, 2, 9, 6]
+    assert permute(0, 2**40 + 1, key()).item() == 496449204141
+
+
+def test_every_order_of_a_few_rows_is_about_equally_likely() -> None:
+    num_keys, size = 6000, 4
+    keys = np.array([key_of(seed, "web", generation=0, epoch=0) for seed in range(num_keys)], np.uint64)
+    orders = permute(np.tile(np.arange(size), (num_keys, 1)), size, keys[:, None, :])
+    counts = [int((orders == order).all(axis=1).sum()) for order in itertools.permutations(range(size))]
+    expected = num_keys / math.factorial(size)
+    chi_squared = sum((count - expected) ** 2 / expected for count in counts)
+    assert chi_squared < 49.7  # 23 degrees of freedom, one in a thousand
+
+
+def test_neighbours_are_strangers() -> None:
+    image = permute(np.arange(100_000), 100_000, key()).astype(np.float64)
+    assert abs(np.corrcoef(image[:-1], image[1:])[0, 1]) < 0.015
+    assert abs(np.corrcoef(np.arange(100_000), image)[0, 1]) < 0.015
+    assert (np.abs(np.diff(image)) == 1).sum() < 12  # 2 are expected
+
+
+def test_keys_tell_seed_source_generation_and_epoch_apart() -> None:
+    keys = {
+        key_of(seed, name, generation=generation, epoch=epoch)
+        for seed, name, generation, epoch in itertools.product((0, 1), ("web", "web2"), (0, 1), (0, 1))
+    }
+    assert len(keys) == 16
+    assert all(len(words) == ROUNDS for words in keys)
+
+
+def test_an_index_outside_is_our_own_bug() -> None:
+    for index in (-1, 10):
+        with pytest.raises(AssertionError, match="outside"):
+            permute(index, 10, key())
