@@ -3,7 +3,9 @@
 Commands import what they need when they run, so that ``plan``, ``trace`` and ``--help`` don't wait for torch.
 """
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -163,6 +165,37 @@ def track_sync(
     print(f"{result.sent:,} records sent, {result.left:,} left; run {result.run_id or 'unknown'}")
     if result.left:
         raise typer.Exit(1)
+
+
+@bench.command("train", epilog="Example: `annealmix bench train configs/quickstart.yaml --steps 60`")
+def bench_train(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    steps: Annotated[int, typer.Option(help="Steps to measure.")] = 60,
+    as_json: AsJson = False,
+) -> None:
+    """A training step of ours beside a bare megatron-core loop of the same model."""
+    from .runtime.processes import prepare as prepare_process
+
+    prepare_process()
+    from .bench.train import bench_train as measure
+    from .bench.train import show
+
+    result = measure(recipe, overrides, steps=steps)
+    print(json.dumps(asdict(result)) if as_json else show(result))
+
+
+@bench.command("prepare", epilog="Example: `annealmix bench prepare`")
+def bench_prepare(as_json: AsJson = False) -> None:
+    """Tokenizing with `prepare text` beside bare `tokenizers.encode_batch` on the same text and cores."""
+    from .bench.prepare import bench_prepare as measure
+
+    result = measure()
+    if as_json:
+        print(json.dumps(result))
+        return
+    for name, value in result.items():
+        print(f"{name:<18} {value:,.3f}" if isinstance(value, float) else f"{name:<18} {value}")
 
 
 def main() -> None:

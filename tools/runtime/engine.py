@@ -36,7 +36,7 @@ class Engine:
         self.model = model
         self.optimizer = optimizer
         self._recipe = recipe
-        self._run = get_forward_backward_func()
+        self.run = get_forward_backward_func()
         self._draws_random = recipe.model.hidden_dropout > 0 or recipe.model.attention_dropout > 0
 
     def step(self, batch: GlobalBatch, learning_rate: float, *, stop_requested: bool = False) -> StepResult:
@@ -64,7 +64,7 @@ class Engine:
         return statistics.reduce()
 
     def _forward_backward(self, batches: Sequence[Batch], statistics: StepStatistics, *, forward_only: bool) -> None:
-        self._run(
+        self.run(
             forward_step_func=partial(_forward_step, statistics),
             data_iterator=iter(batches),
             model=[self.model],

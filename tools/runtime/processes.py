@@ -79,8 +79,7 @@ def start(parallelism: Parallelism) -> Layout:
     """Join the other processes of a torchrun launch, or stand alone; sets up megatron-core's groups."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     refuse_impossible(parallelism, world_size)
-    _quieten()
-    cpu_compat.install()
+    prepare()
     if world_size == 1:
         _stand_alone()
     if torch.cuda.is_available():
@@ -90,10 +89,15 @@ def start(parallelism: Parallelism) -> Layout:
     return _initialize_groups(parallelism)
 
 
-def _quieten() -> None:
-    """Leave out what megatron-core and torch say about parts that are not installed, once per process."""
+def prepare() -> None:
+    """Make this process ready to import megatron-core; call it first.
+
+    Answers for CUDA where there is none, and leaves out what megatron-core and torch say about parts that are not
+    installed.
+    """
     warnings.filterwarnings("ignore", module=r"megatron\.|torch\.")
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf Tensor")
+    cpu_compat.install()
 
 
 def _stand_alone() -> None:

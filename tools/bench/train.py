@@ -1,0 +1,205 @@
+"""``annealmix bench train``: what a step of ours costs beside a bare megatron-core loop of the same model.
+
+Two measurements in one process, in turns, so that a machine that changes its speed changes both:
+
+- *ours*: the trainer's loop as it runs, with mixture, schedule, per-source loss, journal and display; held-out loss and
+  checkpoints are left out of both sides. The share outside megatron-core counts everything but its forward, backward
+  and optimizer: waiting for data, moving it, sums per source, learning rate, records.
+- *bare*: forward, backward and optimizer step on tokens that lie ready on the device, with plain causal attention.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from mixer.loader import GlobalBatch, Loader
+
+from ..pretrain.progress import LiveLine
+from ..pretrain.recorder import Recorder
+from ..recipe.load import load_recipe
+from ..recipe.resolve import Plan, resolve
+from ..runtime import engine as engine_module
+from ..runtime import processes
+from ..runtime.batch import to_model_input
+from ..runtime.engine import Engine
+from ..runtime.model import build_model
+from ..runtime.optimizer import build_optimizer, update_to_weight_ratio
+from ..runtime.statistics import StepStatistics
+from ..tracking.journal import Journal, Tracker
+
+_TURN_STEPS = 10
+
+
+@dataclass(frozen=True)
+class TrainBench:
+    """Medians over steps, in seconds; bytes where the device counts them."""
+
+    ours_s: float
+    bare_s: float
+    outside_share: float
+    ours_peak_bytes: int | None
+    bare_peak_bytes: int | None
+    steps: int
+
+    @property
+    def ratio(self) -> float:
+        """Our step's time over the bare loop's."""
+        return self.ours_s / self.bare_s
+
+
+class Stopwatch:
+    """Adds up the time spent in the functions it wraps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, timed."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - began
+
+        return timed
+
+
+@contextmanager
+def _our_part_of_the_forward_pass(watch: Stopwatch) -> Iterator[None]:
+    """Time what the forward step does of ours: moving the batch, and the sums per source."""
+    move, add = watch.wrap(to_model_input), watch.wrap(StepStatistics.add)
+    with patch.object(engine_module, "to_model_input", move), patch.object(StepStatistics, "add", add):
+        yield
+
+
+def bench_train(recipe_path: Path, overrides: list[str], *, steps: int = 60) -> TrainBench:
+    """Measure on a recipe whose data is there; the first turn of each side warms up and doesn't count."""
+    plan = resolve(load_recipe(recipe_path, overrides), where=str(recipe_path))
+    processes.start(plan.recipe.parallelism)
+    try:
+        processes.seed_everything(plan.recipe.seed)
+        model = build_model(plan.recipe, plan.vocab_size)
+        engine = Engine(plan.recipe, model, build_optimizer(plan.recipe, model, plan.schedule.value(0)))
+        with tempfile.TemporaryDirectory() as folder:
+            return _alternate(plan, engine, Journal(folder), Path(folder), steps)
+    finally:
+        processes.stop()
+
+
+def _alternate(plan: Plan, engine: Engine, tracker: Tracker, folder: Path, steps: int) -> TrainBench:
+    """Turns of ten steps of each kind."""
+    tracker.begin("bench", experiment="bench", tracking_uri="journal", resume=False)
+    recorder = Recorder(plan, tracker, LiveLine(plan.total_tokens), folder / "reads.jsonl")
+    ours: list[float] = []
+    bare: list[float] = []
+    outside: list[float] = []
+    peaks: dict[str, int | None] = {"ours": None, "bare": None}
+    with Loader(
+        plan.mixture,
+        plan.sources,
+        micro_batch_size=plan.recipe.micro_batch_size,
+        data_parallel_rank=0,
+        data_parallel_size=1,
+        batch_sizes=plan.batches,
+    ) as batches:
+        while len(ours) < steps + _TURN_STEPS:
+            with _peak(peaks, "bare"):
+                bare += [_bare_step(plan, engine) for _ in range(_TURN_STEPS)]
+            with _peak(peaks, "ours"):
+                turn = [_our_step(plan, engine, batches, recorder) for _ in range(_TURN_STEPS)]
+            ours += [total for total, _ in turn]
+            outside += [share for _, share in turn]
+    warm = slice(_TURN_STEPS, None)
+    return TrainBench(
+        statistics.median(ours[warm]),
+        statistics.median(bare[warm]),
+        statistics.median(outside[warm]),
+        peaks["ours"],
+        peaks["bare"],
+        len(ours[warm]),
+    )
+
+
+def _our_step(plan: Plan, engine: Engine, batches: Iterator[GlobalBatch], recorder: Recorder) -> tuple[float, float]:
+    """(seconds, share outside megatron-core) of one pass through the trainer's loop."""
+    _synchronize()
+    began = time.perf_counter()
+    inside_ours = Stopwatch()
+    with _our_part_of_the_forward_pass(inside_ours):
+        batch = next(batches)
+        learning_rate = plan.schedule.value(batch.first_sample * plan.recipe.sequence_length)
+        result = engine.step(batch, learning_rate)
+        ratio = update_to_weight_ratio(engine.optimizer) if batch.step % 10 == 0 else None
+        recorder.step(batch, result, learning_rate, ratio)
+    _synchronize()
+    total = time.perf_counter() - began
+    return total, (total - result.seconds + inside_ours.seconds) / total
+
+
+def _bare_step(plan: Plan, engine: Engine) -> float:
+    """Seconds of forward, backward and optimizer step on tokens that lie ready."""
+    recipe = plan.recipe
+    shape = recipe.micro_batch_size, recipe.sequence_length
+    tokens = torch.zeros(shape, dtype=torch.int64, device=processes.device())
+    positions = torch.arange(shape[1], device=processes.device()).expand(shape)
+    micro_batches = recipe.global_batch_size[0][1] // recipe.micro_batch_size
+
+    def forward(data: Any, model: Any) -> Any:
+        losses = model(tokens, positions, None, labels=tokens)
+        return losses, lambda output: (output.float().sum(), torch.tensor(output.numel(), dtype=torch.int), {})
+
+    _synchronize()
+    began = time.perf_counter()
+    engine.model.zero_grad_buffer()
+    engine.optimizer.zero_grad()
+    engine.run(
+        forward_step_func=forward,
+        data_iterator=None,
+        model=[engine.model],
+        num_microbatches=micro_batches,
+        seq_length=shape[1],
+        micro_batch_size=shape[0],
+        forward_only=False,
+    )
+    engine.optimizer.step()
+    _synchronize()
+    return time.perf_counter() - began
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+@contextmanager
+def _peak(peaks: dict[str, int | None], side: str) -> Iterator[None]:
+    """Note the device's peak memory of a turn, where it counts it."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    torch.cuda.reset_peak_memory_stats()
+    yield
+    peaks[side] = max(peaks[side] or 0, torch.cuda.max_memory_allocated())
+
+
+def show(result: TrainBench) -> str:
+    """The result as lines for people."""
+    ours_ms, bare_ms = result.ours_s * 1e3, result.bare_s * 1e3
+    lines = [
+        f"step, median of {result.steps}:  ours {ours_ms:.1f} ms  bare {bare_ms:.1f} ms  ratio {result.ratio:.3f}",
+        f"share of our step outside megatron-core's forward, backward and optimizer: {result.outside_share:.2%}",
+    ]
+    if result.ours_peak_bytes and result.bare_peak_bytes:
+        ours, bare = result.ours_peak_bytes / 2**30, result.bare_peak_bytes / 2**30
+        lines.append(f"peak device memory    ours {ours:.2f} GiB   bare {bare:.2f} GiB")
+    return "\n".join(lines)
