@@ -14,7 +14,7 @@ reads its own, and so knows which sources and epochs the whole batch draws on (`
 import queue
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -91,9 +91,10 @@ class Loader:
         batch_sizes: Steps | Iterable[tuple[int, int]],
         start_step: int = 0,
         prefetch: int = 2,
+        vocab_size: int | None = None,
     ) -> None:
         check_sources(mixture, sources)
-        self._mixture, self._sources = mixture, sources
+        self._mixture, self._sources, self._vocab_size = mixture, sources, vocab_size
         self._micro_batch_size, self._rank, self._ranks = micro_batch_size, data_parallel_rank, data_parallel_size
         self._queue: queue.Queue[GlobalBatch | BaseException | None] = queue.Queue(maxsize=max(1, prefetch))
         self._closed = threading.Event()
@@ -166,6 +167,7 @@ class Loader:
         for k in np.unique(located.source):
             at = np.flatnonzero(located.source == k)
             self._source(self._mixture.names[k]).fill(located.row[at], out, at)
+        check_ids(out, lambda row: self._mixture.names[located.source[row]], self._vocab_size)
         return out
 
     def _source(self, name: str) -> Source:
@@ -194,6 +196,7 @@ def validation_batches(
     data_parallel_rank: int,
     data_parallel_size: int,
     max_rows: int | None = None,
+    vocab_size: int | None = None,
 ) -> Iterator[Batch]:
     """This rank's micro-batches of a source's first ``max_rows`` held-out rows, equally many on every rank.
 
@@ -206,10 +209,23 @@ def validation_batches(
         rows = np.where(samples < num_rows, samples, 0)
         read = Windows.empty(len(rows), source.sequence_length)
         source.fill(rows, read, np.arange(len(rows)), validation=True)
+        check_ids(read, lambda row: source.name, vocab_size)
         read.loss_mask[samples >= num_rows] = 0
         zeros = np.zeros(len(rows), np.int64)
         located = Located(source=zeros, draw=samples, generation=zeros, epoch=zeros, row=rows)
         yield _micro_batch(read, slice(None), located, zeros)
+
+
+def check_ids(read: Windows, name_of_row: Callable[[int], str], vocab_size: int | None) -> None:
+    """Raise DataError where a token has no place in the vocabulary; without a ``vocab_size`` nothing is checked."""
+    if vocab_size is None or max(read.tokens.max(), read.labels.max()) < vocab_size:
+        return
+    largest = np.maximum(read.tokens, read.labels).max(axis=1)
+    row = int(largest.argmax())
+    raise DataError(
+        f"source {name_of_row(row)}: token id {largest[row]:,}, but the model's vocabulary ends at {vocab_size - 1:,}; "
+        "name the tokenizer that the data was written with"
+    )
 
 
 def check_sources(mixture: Mixture, sources: Mapping[str, Source]) -> None:

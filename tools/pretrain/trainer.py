@@ -80,6 +80,7 @@ class Trainer:
             data_parallel_size=self._layout.data,
             batch_sizes=plan.batches,
             start_step=self.state.step,
+            vocab_size=plan.vocab_size,
         )
 
     def _advance(self, batch: GlobalBatch) -> None:

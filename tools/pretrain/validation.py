@@ -36,5 +36,6 @@ class Validator:
             data_parallel_rank=self._layout.data_rank,
             data_parallel_size=self._layout.data,
             max_rows=self._plan.recipe.validation.windows,
+            vocab_size=self._plan.vocab_size,
         )
         return engine.evaluate(list(batches), num_bins=1).mean_loss

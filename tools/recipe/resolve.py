@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from mixer.cursors import Skip, Span
 from mixer.errors import DataError
@@ -114,6 +114,7 @@ def resolve(recipe: Recipe, *, where: str) -> Plan:
     sources = {name: _open(name, spec, recipe, where) for name, spec in recipe.sources.items()}
     for name, spec in recipe.sources.items():
         _check_tokenizer(name, spec, tokenizer_digest, where)
+    check_edges(recipe, where)
     history = _history(recipe, sources)
     batches = Steps(
         BatchSizeRamp(recipe.global_batch_size),
@@ -133,6 +134,19 @@ def sample_edges(recipe: Recipe) -> list[int]:
     length = recipe.sequence_length
     ends = accumulate(phase.tokens for phase in recipe.phases)
     return [0, *((2 * tokens + length) // (2 * length) for tokens in ends)]
+
+
+def check_edges(recipe: Recipe, where: str) -> None:
+    """Raise UserError for a phase so short that it snaps to no window at all."""
+    edges = sample_edges(recipe)
+    for index, (start, end) in enumerate(pairwise(edges)):
+        if start == end:
+            tokens = recipe.phases[index].tokens
+            raise UserError(
+                f"{where}: phases[{index}].tokens",
+                got=str(tokens),
+                expected=f"at least half a window of {recipe.sequence_length} tokens",
+            )
 
 
 def mixtures(recipe: Recipe) -> list[dict[str, float]]:
@@ -191,8 +205,7 @@ def _history(recipe: Recipe, sources: Mapping[str, Source]) -> History:
     edges = sample_edges(recipe)
     spans = [
         Span(start, end, {name: weight / divisor(recipe, sources[name]) for name, weight in mixture.items()})
-        for mixture, start, end in zip(mixtures(recipe), edges, edges[1:], strict=False)
-        if end > start
+        for mixture, (start, end) in zip(mixtures(recipe), pairwise(edges), strict=True)
     ]
     return History(
         seed=recipe.seed,

@@ -1,0 +1,120 @@
+"""A tiny recipe, and megatron-core's groups of one process, for the tests of single parts.
+
+Nothing is read from disk: the recipe's source is a count, and batches are drawn from a seed. Imports of torch and
+megatron-core stay inside the fixtures, so that tests of plain arithmetic don't wait for them.
+"""
+
+import copy
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mixer.loader import Batch, GlobalBatch
+from tools.recipe.load import apply_override, parse_recipe
+from tools.recipe.resolve import Plan, resolve
+from tools.recipe.schema import Recipe
+
+LENGTH = 16
+VOCABULARY = 96
+RECIPE: dict[str, Any] = {
+    "name": "tiny",
+    "seed": 7,
+    "sequence_length": LENGTH,
+    "model": {
+        "num_layers": 2,
+        "hidden_size": 32,
+        "num_attention_heads": 4,
+        "num_query_groups": 2,
+        "ffn_hidden_size": 64,
+    },
+    "vocab_size": VOCABULARY,
+    "global_batch_size": 4,
+    "micro_batch_size": 2,
+    "sources": {"web": {"tokens": 100_000}},
+    "phases": [{"name": "all", "tokens": 1024, "learning_rate": 1e-2, "mixture": {"web": 1}}],
+}
+
+
+def make_recipe(*overrides: str) -> Recipe:
+    document = copy.deepcopy(RECIPE)
+    for override in overrides:
+        apply_override(document, override)
+    return parse_recipe(document, "tiny.yaml")
+
+
+def make_plan(*overrides: str) -> Plan:
+    return resolve(make_recipe(*overrides), where="tiny.yaml")
+
+
+def make_batch(step: int = 0, *, micro_batches: int = 2) -> GlobalBatch:
+    """A global batch of random tokens whose last quarter of positions has no loss; two (source, epoch) bins."""
+    rng = np.random.default_rng(step)
+    made = [_micro_batch(rng) for _ in range(micro_batches)]
+    size = 2 * micro_batches
+    return GlobalBatch(step, step * size, size, made, [(0, 0), (0, 1)], [size // 2, size // 2])
+
+
+def _micro_batch(rng: np.random.Generator) -> Batch:
+    tokens = rng.integers(0, VOCABULARY, (2, LENGTH + 1))
+    positions = np.tile(np.arange(LENGTH), (2, 1))
+    zeros = np.zeros(2, np.int64)
+    return Batch(
+        tokens=tokens[:, :-1],
+        labels=tokens[:, 1:],
+        loss_mask=(positions < LENGTH * 3 // 4).astype(np.float32),
+        position_ids=positions,
+        segments=None,
+        sources=zeros,
+        epochs=zeros,
+        rows=zeros,
+        bins=np.array([0, 1]),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Callable[..., Recipe]:
+    return make_recipe
+
+
+@pytest.fixture(scope="session")
+def tiny_plan() -> Callable[..., Plan]:
+    return make_plan
+
+
+@pytest.fixture(scope="session")
+def tiny_batch() -> Callable[..., GlobalBatch]:
+    return make_batch
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[None]:
+    """megatron-core's groups of one process, and the environment as it was: programs that tests start inherit it."""
+    from tools.recipe.schema import Parallelism
+    from tools.runtime import processes
+
+    before = dict(os.environ)
+    processes.start(Parallelism())
+    os.environ.clear()
+    os.environ.update(before)
+    yield
+    processes.stop()
+
+
+@pytest.fixture
+def new_engine(alone: None) -> Callable[..., Any]:
+    """Build the recipe's model and optimizer, freshly drawn; calls with one recipe give equal weights."""
+
+    def build(recipe: Recipe) -> Any:
+        from tools.runtime.engine import Engine
+        from tools.runtime.model import build_model
+        from tools.runtime.optimizer import build_optimizer
+        from tools.runtime.processes import seed_everything
+
+        seed_everything(recipe.seed)
+        model = build_model(recipe, VOCABULARY)
+        return Engine(recipe, model, build_optimizer(recipe, model, 1e-2))
+
+    return build

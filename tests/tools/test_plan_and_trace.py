@@ -1,0 +1,196 @@
+"""``plan`` and ``trace``: exact numbers on a recipe of counts, the form of --json, and what they may not import."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.errors import UserError
+from tools.plan import learning_rate_at_joints, plan_json, planned_curves, show_plan
+from tools.recipe.yaml_file import write_yaml
+from tools.trace import parse_range, show_trace, trace
+
+REPOSITORY = Path(__file__).parents[2]
+# Windows of 16 tokens: web has 1,000 of them (16,001 tokens), code 100. The rate jumps where decay begins.
+SOURCES = "sources={web: {tokens: 16001}, code: {tokens: 1601}}"
+PHASES = (
+    "phases=[{name: warmup, tokens: 1600, learning_rate: {from: 0, to: 1e-2}, mixture: {web: 1}},"
+    " {name: stable, tokens: 4800, learning_rate: constant, mixture: {web: 0.75, code: 0.25}},"
+    " {name: decay, tokens: 3200, learning_rate: {from: 5e-3, to: 1e-3}}]"
+)
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_plan):
+    return tiny_plan(SOURCES, PHASES)
+
+
+def test_json_has_exactly_the_keys_of_its_description(plan):
+    found = json.loads(json.dumps(plan_json(plan)))
+    assert list(found) == ["phases", "learning_rate", "warnings"]
+    for phase in found["phases"]:
+        assert list(phase) == ["name", "start_tokens", "end_tokens", "start_sample", "end_sample", "sources"]
+        for use in phase["sources"].values():
+            assert list(use) == ["weight", "samples", "tokens", "epochs"]
+
+
+def test_numbers_of_each_phase(plan):
+    edges = [(phase["name"], phase["start_sample"], phase["end_sample"]) for phase in plan_json(plan)["phases"]]
+    assert edges == [("warmup", 0, 100), ("stable", 100, 400), ("decay", 400, 600)]
+    for phase in plan_json(plan)["phases"]:
+        assert (phase["start_tokens"], phase["end_tokens"]) == (phase["start_sample"] * 16, phase["end_sample"] * 16)
+    assert [phase["sources"] for phase in plan_json(plan)["phases"]] == [
+        {"web": {"weight": 1.0, "samples": 100, "tokens": 1600, "epochs": 0.1}},
+        {
+            "web": {"weight": 0.75, "samples": 225, "tokens": 3600, "epochs": 0.225},
+            "code": {"weight": 0.25, "samples": 75, "tokens": 1200, "epochs": 0.75},
+        },
+        {
+            "web": {"weight": 0.75, "samples": 150, "tokens": 2400, "epochs": 0.15},
+            "code": {"weight": 0.25, "samples": 50, "tokens": 800, "epochs": 0.5},
+        },
+    ]
+
+
+def test_a_jump_stands_twice_with_the_value_before_it_first(plan):
+    joints = [[0, 0.0], [1600, 1e-2], [6400, 1e-2], [6400, 5e-3], [9600, 1e-3]]
+    assert learning_rate_at_joints(plan) == joints
+    assert plan_json(plan)["learning_rate"] == joints
+
+
+def test_curves_for_a_picture_show_both_sides_of_a_joint(plan):
+    curves = planned_curves(plan)
+    at = dict(zip(*(column.tolist() for column in curves["learning_rate"]), strict=True))
+    assert (at[6399], at[6400], at[9600]) == (1e-2, 5e-3, 1e-3)
+    edges, shares = curves["mixture"]
+    assert edges == [0, 1600, 6400, 9600]
+    assert shares == {"web": [1.0, 0.75, 0.75], "code": [0.0, 0.25, 0.25]}
+    assert curves["joints"] == [("warmup", 0), ("stable", 1600), ("decay", 6400)]
+
+
+def test_warnings_of_this_plan(plan):
+    assert plan.warnings == (
+        "phases[0].learning_rate: the first step has a learning rate of 0 and learns nothing; start above 0",
+        "learning_rate: jumps from 0.01 to 0.005 at 6.4K tokens",
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "warning"),
+    [
+        ("phases.0.mixture={web: 3, code: 1}", "phases[0].mixture: weights sum to 4; they are normalised to 1"),
+        ("global_batch_size=64", "global_batch_size: the last 24 windows (384 tokens) fill no batch"),
+        (
+            "phases.2.tokens=64K",
+            "sources.code: read 10.8 times; after 4 epochs repeated tokens are worth less",
+        ),
+        (
+            "phases.2.learning_rate={to: 1e-6}",
+            "learning_rate: the last step runs at 0.00020098, not at 1e-06; the decay ends after it",
+        ),
+    ],
+)
+def test_a_warning_for_what_is_probably_not_meant(tiny_plan, override, warning):
+    assert warning in tiny_plan(SOURCES, PHASES, override).warnings
+
+
+def test_nothing_to_warn_about(tiny_plan):
+    assert tiny_plan().warnings == ()
+
+
+def test_a_source_without_weight_is_not_a_source_of_the_phase(tiny_plan):
+    plan = tiny_plan(SOURCES, PHASES, "phases.1.mixture={web: 1, code: 0}")
+    assert [list(phase.sources) for phase in plan.phases] == [["web"]] * 3
+
+
+@pytest.fixture
+def recipe_file(tmp_path, tiny_recipe):
+    path = tmp_path / "r.yaml"
+    recipe = tiny_recipe(SOURCES, PHASES)
+    path.write_text(write_yaml(recipe.model_dump(mode="json", by_alias=True, exclude_none=True)))
+    return path
+
+
+def test_the_commands_print_what_the_functions_say(recipe_file, plan, capsys):
+    show_plan(recipe_file, [], plot=None, as_json=True)
+    assert json.loads(capsys.readouterr().out) == plan_json(plan)
+    show_trace(recipe_file, [], samples="95:105", as_json=True)
+    assert json.loads(capsys.readouterr().out) == trace(plan, 95, 105)
+
+
+def test_the_tables_show_the_same_numbers(recipe_file, capsys):
+    show_plan(recipe_file, [], plot=None, as_json=False)
+    printed = capsys.readouterr().out
+    for words in ("9.6K tokens in 150 steps", "225", "0.7500", "1.25", "linear to 0.01", "warning:"):
+        assert words in printed
+    show_trace(recipe_file, [], samples="0:3", as_json=False)
+    assert capsys.readouterr().out.split()[:6] == ["sample", "source", "draw", "epoch", "row", "0"]
+
+
+def test_trace_is_the_mixture(plan):
+    located = plan.mixture.locate(np.arange(plan.total_samples))
+    rows = trace(plan, 0, plan.total_samples)
+    assert [list(row) for row in rows[:1]] == [["sample", "source", "draw", "epoch", "row"]]
+    assert [row["sample"] for row in rows] == list(range(600))
+    assert [row["source"] for row in rows] == [plan.mixture.names[source] for source in located.source]
+    for name in ("draw", "epoch", "row"):
+        assert [row[name] for row in rows] == getattr(located, name).tolist()
+    assert trace(plan, 599, 600) == rows[599:]
+
+
+@pytest.mark.parametrize(("text", "numbers"), [("0:1", (0, 1)), ("7:600", (7, 600)), ("599:600", (599, 600))])
+def test_ranges(text, numbers):
+    assert parse_range(text, 600) == numbers
+
+
+@pytest.mark.parametrize("text", ["", ":", "5", "5:", ":5", "5:5", "6:5", "-1:5", "a:b", "1:2:3", "0:601"])
+def test_ranges_that_are_none(text):
+    with pytest.raises(UserError, match=r"^--samples: got"):
+        parse_range(text, 600)
+
+
+# A frontier-sized recipe: 300 sources that stand for 15T tokens, three phases, one of them a new mixture.
+LARGE = """
+import resource, sys
+from pathlib import Path
+from tools.plan import show_plan
+from tools.trace import show_trace
+
+show_plan(Path(sys.argv[1]), [], plot=None, as_json=True)
+show_trace(Path(sys.argv[1]), [], samples="3600000000:3600001000", as_json=True)
+loaded = [name for name in ("torch", "megatron", "matplotlib", "datasets", "mlflow") if name in sys.modules]
+usage = resource.getrusage(resource.RUSAGE_SELF)
+print(loaded, file=sys.stderr)
+print(usage.ru_utime + usage.ru_stime, file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def large_recipe(tmp_path_factory, tiny_recipe):
+    names = [f"source-{number}" for number in range(300)]
+    late = {name: 1 + number % 5 for number, name in enumerate(names)}
+    phases = [
+        {"name": "warmup", "tokens": "10B", "learning_rate": {"from": 1e-6, "to": 3e-4}, "mixture": dict.fromkeys(names, 1)},
+        {"name": "stable", "tokens": "12T", "learning_rate": "constant"},
+        {"name": "decay", "tokens": "2.99T", "learning_rate": {"to": 3e-5, "shape": "cosine"}, "mixture": late},
+    ]
+    document = tiny_recipe().model_dump(mode="json", by_alias=True, exclude_none=True)
+    document |= {"sequence_length": 4096, "global_batch_size": 4096, "phases": phases}
+    document["sources"] = {name: {"tokens": 10**9 * (1 + number)} for number, name in enumerate(names)}
+    path = tmp_path_factory.mktemp("large") / "large.yaml"
+    path.write_text(write_yaml(document))
+    return path
+
+
+def test_a_large_recipe_takes_no_framework_and_no_time(large_recipe):
+    """The time is the processor's, start of Python included, so that a busy machine doesn't fail the test."""
+    finished = subprocess.run(
+        [sys.executable, "-c", LARGE, str(large_recipe)], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    loaded, seconds = finished.stderr.splitlines()[-2:]
+    assert loaded == "[]"
+    assert float(seconds) < 2.0
+    assert len(json.loads(finished.stdout.splitlines()[-1])) == 1000
