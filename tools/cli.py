@@ -4,6 +4,7 @@ Commands import what they need when they run, so that ``plan``, ``trace`` and ``
 """
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -203,5 +204,6 @@ def main() -> None:
     try:
         app()
     except (UserError, DataError, ScheduleError) as error:
-        sys.stderr.write(f"annealmix: {error}\n")
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # one line a node, not one a process
+            sys.stderr.write(f"annealmix: {error}\n")
         sys.exit(2)

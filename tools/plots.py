@@ -16,6 +16,8 @@ from .recipe.numbers import format_tokens
 
 _COLOURS = ("#3b6ea8", "#d98c3f", "#5a9e6f", "#b5534f", "#7d6aa8", "#8a7a5c", "#4fa3a5", "#c77fa0")
 
+_LABEL_LINES = (1.02, 1.10)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -90,8 +92,18 @@ def _finish(axes: Sequence[Axes], picture: Picture) -> None:
         axis.margins(x=0)
         for _, tokens in picture.joints[1:]:
             axis.axvline(tokens, color="#999999", linewidth=0.7, linestyle=":")
-    for name, tokens in picture.joints:
-        axes[0].annotate(name, (tokens, 1.02), xycoords=("data", "axes fraction"), fontsize=8, color="#555555")
-    axes[0].set_title(picture.title, fontsize=10, pad=16, loc="left")
+    for (name, tokens), height in zip(picture.joints, _label_heights(picture), strict=True):
+        axes[0].annotate(name, (tokens, height), xycoords=("data", "axes fraction"), fontsize=8, color="#555555")
+    axes[0].set_title(picture.title, fontsize=10, pad=26, loc="left")
     axes[-1].set_xlabel("tokens")
     axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tokens(int(value))))
+
+
+def _label_heights(picture: Picture) -> list[float]:
+    """Phase names stand on one line, or a line higher where the name before would run into them."""
+    near = 0.09 * picture.mixture[0][-1]
+    heights: list[float] = []
+    for index, (_, tokens) in enumerate(picture.joints):
+        crowded = index > 0 and tokens - picture.joints[index - 1][1] < near and heights[-1] == _LABEL_LINES[0]
+        heights.append(_LABEL_LINES[crowded])
+    return heights

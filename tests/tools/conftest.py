@@ -91,21 +91,25 @@ def tiny_batch() -> Callable[..., GlobalBatch]:
 
 @pytest.fixture(scope="module")
 def alone() -> Iterator[None]:
-    """megatron-core's groups of one process, and the environment as it was: programs that tests start inherit it."""
+    """megatron-core's groups of one process on one thread; the environment, which programs inherit, as it was."""
+    import torch
+
     from tools.recipe.schema import Parallelism
     from tools.runtime import processes
 
-    before = dict(os.environ)
+    environment, threads = dict(os.environ), torch.get_num_threads()
     processes.start(Parallelism())
     os.environ.clear()
-    os.environ.update(before)
+    os.environ.update(environment)
+    torch.set_num_threads(1)
     yield
+    torch.set_num_threads(threads)
     processes.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def new_engine(alone: None) -> Callable[..., Any]:
-    """Build the recipe's model and optimizer, freshly drawn; calls with one recipe give equal weights."""
+    """Build a recipe's model and optimizer: the same weights each time, and no step taken."""
 
     def build(recipe: Recipe) -> Any:
         from tools.runtime.engine import Engine

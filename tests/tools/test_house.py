@@ -67,7 +67,11 @@ def test_relative_imports_stay_inside_their_package():
 
 @pytest.mark.parametrize(
     ("library", "file"),
-    [("mlflow", "tools/tracking/mlflow_client.py"), ("yaml", "tools/recipe/yaml_file.py"), ("matplotlib", "tools/plots.py")],
+    [
+        ("mlflow", "tools/tracking/mlflow_client.py"),
+        ("yaml", "tools/recipe/yaml_file.py"),
+        ("matplotlib", "tools/plots.py"),
+    ],
 )
 def test_a_library_behind_one_file(library, file):
     assert importers(library) == {file}

@@ -78,7 +78,7 @@ def test_a_batch_ramp_is_a_list():
         ("phases=[]", "phases: got []; expected "),
         ("seed=-1", "seed: got -1; expected greater than or equal to 0"),
         ("precision=fp8", "precision: got fp8; expected 'fp32' or 'bf16'"),
-        ("validation.holdout=1", "validation.holdout: got 1.0; expected a share of at least 0 and below 1"),
+        ("validation.holdout=1", "validation.holdout: got 1.0; expected a share from 0 to 0.5"),
         ("tokenizer=t.json", "r.yaml: got both; expected either tokenizer"),
     ],
 )

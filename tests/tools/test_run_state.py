@@ -53,7 +53,7 @@ def test_other_json_is_refused(text):
 
 @pytest.mark.parametrize("text", ["", "{", '{"version": 1,}'])
 def test_what_is_no_json_is_refused(text):
-    with pytest.raises(ValueError, match="Expecting|Illegal"):
+    with pytest.raises(ValueError, match=r"Expecting|Illegal"):
         RunState.from_json(text)
 
 

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,8 +22,11 @@ import torch
 
 from mixer.loader import GlobalBatch, Loader
 
+from ..pretrain.checkpoint_store import CheckpointStore
 from ..pretrain.progress import LiveLine
 from ..pretrain.recorder import Recorder
+from ..pretrain.surroundings import Surroundings
+from ..pretrain.watch import LeaveRequest
 from ..recipe.load import load_recipe
 from ..recipe.resolve import Plan, resolve
 from ..runtime import engine as engine_module
@@ -32,8 +35,9 @@ from ..runtime.batch import to_model_input
 from ..runtime.engine import Engine
 from ..runtime.model import build_model
 from ..runtime.optimizer import build_optimizer, update_to_weight_ratio
+from ..runtime.processes import Layout
 from ..runtime.statistics import StepStatistics
-from ..tracking.journal import Journal, Tracker
+from ..tracking.journal import Journal
 
 _TURN_STEPS = 10
 
@@ -85,21 +89,30 @@ def _our_part_of_the_forward_pass(watch: Stopwatch) -> Iterator[None]:
 def bench_train(recipe_path: Path, overrides: list[str], *, steps: int = 60) -> TrainBench:
     """Measure on a recipe whose data is there; the first turn of each side warms up and doesn't count."""
     plan = resolve(load_recipe(recipe_path, overrides), where=str(recipe_path))
-    processes.start(plan.recipe.parallelism)
+    layout = processes.start(plan.recipe.parallelism)
     try:
         processes.seed_everything(plan.recipe.seed)
         model = build_model(plan.recipe, plan.vocab_size)
         engine = Engine(plan.recipe, model, build_optimizer(plan.recipe, model, plan.schedule.value(0)))
-        with tempfile.TemporaryDirectory() as folder:
-            return _alternate(plan, engine, Journal(folder), Path(folder), steps)
+        with tempfile.TemporaryDirectory() as folder, _recorder(plan, layout, Path(folder)) as recorder:
+            return _alternate(plan, engine, recorder, steps)
     finally:
         processes.stop()
 
 
-def _alternate(plan: Plan, engine: Engine, tracker: Tracker, folder: Path, steps: int) -> TrainBench:
-    """Turns of ten steps of each kind."""
+@contextmanager
+def _recorder(plan: Plan, layout: Layout, folder: Path) -> Iterator[Recorder]:
+    """The trainer's own recorder, with a journal and a display, on a folder that is thrown away."""
+    recipe = plan.recipe.model_copy(update={"run_dir": folder})
+    display, tracker = LiveLine(plan.total_tokens), Journal(folder)
     tracker.begin("bench", experiment="bench", tracking_uri="journal", resume=False)
-    recorder = Recorder(plan, tracker, LiveLine(plan.total_tokens), folder / "reads.jsonl")
+    around = Surroundings(layout, LeaveRequest(), CheckpointStore(folder), display, tracker)
+    yield Recorder(replace(plan, recipe=recipe), around)
+    display.close()
+
+
+def _alternate(plan: Plan, engine: Engine, recorder: Recorder, steps: int) -> TrainBench:
+    """Turns of ten steps of each kind."""
     ours: list[float] = []
     bare: list[float] = []
     outside: list[float] = []

@@ -50,8 +50,6 @@ class LiveLine:
             TimeRemainingColumn(elapsed_when_finished=True), console=self._console, transient=True,
         )  # fmt: skip
         self._task = self._bar.add_task("", total=total_tokens, phase="", facts="")
-        if self._console.is_terminal:
-            self._bar.start()
 
     def step(self, *, tokens: int, phase: str, loss: float, learning_rate: float, tokens_per_second: float) -> None:
         """Move the bar, or print a line when the last one is old enough."""
@@ -59,6 +57,8 @@ class LiveLine:
         facts += f"  {tokens_per_second:,.0f} tokens/s"
         if self._utilisation is not None:
             facts += f"  MFU {self._utilisation * tokens_per_second:.1%}"
+        if self._console.is_terminal:
+            self._bar.start()  # where it runs already, this does nothing
         self._bar.update(self._task, completed=tokens, phase=phase, facts=facts)
         if not self._console.is_terminal and time.monotonic() - self._last_line_s >= self._every_s:
             self._last_line_s = time.monotonic()

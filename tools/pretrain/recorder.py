@@ -3,25 +3,24 @@
 import json
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from mixer.loader import GlobalBatch
 
 from ..recipe.resolve import Plan
 from ..runtime.engine import StepResult
 from ..runtime.statistics import BinSums
-from ..tracking.journal import Tracker
-from .progress import Display
+from .surroundings import Surroundings
 
 
 class Recorder:
     """Turns results into metrics for the tracker and facts for the display; rank 0's speaks, the others' are silent."""
 
-    def __init__(self, plan: Plan, tracker: Tracker, display: Display, reads: Path | None) -> None:
+    def __init__(self, plan: Plan, around: Surroundings) -> None:
         self._plan = plan
-        self._tracker = tracker
-        self._display = display
-        self._reads = reads.open("a", encoding="utf-8") if reads else None
+        self._tracker = around.tracker
+        self._display = around.display
+        reads = plan.recipe.output_folder / "reads.jsonl"
+        self._reads = reads.open("a", encoding="utf-8") if around.layout.is_first else None
         self._last_step_s = time.perf_counter()
 
     def step(self, batch: GlobalBatch, result: StepResult, learning_rate: float, update_ratio: float | None) -> None:
@@ -52,6 +51,9 @@ class Recorder:
     def validation(self, losses: Mapping[str, float], *, step: int, tokens: int) -> None:
         """Held-out losses after ``step`` steps."""
         self._tracker.metrics(dict(losses), step=step, tokens=tokens)
+
+    def restart_clock(self) -> None:
+        """What was done since the last step, a save or a validation, is no part of the next step's speed."""
         self._last_step_s = time.perf_counter()
 
     def _seconds_since_last_step(self) -> float:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from mixer.ledger import Ledger
+
 from ..plan import planned_curves
 from ..recipe.numbers import format_tokens
 from ..recipe.resolve import Plan
@@ -28,19 +30,40 @@ def draw_run(plan: Plan, run_dir: Path, path: Path) -> None:
     draw(Picture(title=title, loss=found.get("loss", ([], [])), validation=validation, **planned_curves(plan)), path)
 
 
-def report(plan: Plan, run_dir: Path, *, tracker: str, last_checkpoint: Path | None) -> str:
-    """What a person wants to know when the run is over."""
+def findings(plan: Plan, run_dir: Path, consumed_samples: int) -> str:
+    """What came of the run: what each source gave, held-out losses, slopes around the decay."""
     found = measured_curves(run_dir)
-    lines = [*_losses(plan, found), *_slopes(plan, found.get("validation"))]
-    places = [
+    return "\n".join([*account(plan, consumed_samples), *_losses(plan, found), *_slopes(plan, found.get("validation"))])
+
+
+def places(run_dir: Path, *, tracker: str, last_checkpoint: Path | None) -> str:
+    """Where everything is."""
+    named = [
         ("picture", run_dir / "run.png"),
+        ("report", run_dir / "report.txt"),
         ("checkpoints", run_dir / "checkpoints"),
         ("last one", last_checkpoint),
         ("journal", TrackingFolder.of(run_dir).journal),
         ("tracker", tracker),
     ]
-    lines += [f"{name:<12} {place}" for name, place in places if place]
-    return "\n".join(lines)
+    return "\n".join(f"{name:<12} {place}" for name, place in named if place)
+
+
+def account(plan: Plan, consumed_samples: int) -> list[str]:
+    """The ledger as a table: what each source gave, and its part of the learning rate's integral.
+
+    The last column weighs each token with the learning rate it was read at: data that comes late in a decay is read
+    at small steps, and weighs less than its tokens.
+    """
+    ledger = Ledger(plan.mixture, plan.sources)
+    exposure = ledger.exposure(consumed_samples, plan.schedule.integral)
+    total = sum(exposure.values()) or 1.0
+    lines = [f"{'source':<12}{'windows':>9}{'tokens':>9}{'supervised':>12}{'epochs':>8}{'of the learning':>17}"]
+    for name, entry in ledger.at(consumed_samples).items():
+        supervised = "unknown" if entry.supervised_tokens is None else format_tokens(entry.supervised_tokens)
+        counts = f"{entry.samples:>9,}{format_tokens(entry.tokens):>9}{supervised:>12}{entry.epochs:>8.2f}"
+        lines.append(f"{name:<12}{counts}{exposure[name] / total:>17.1%}")
+    return [*lines, ""]
 
 
 def _losses(plan: Plan, found: dict[str, Curve]) -> list[str]:

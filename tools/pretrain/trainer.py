@@ -10,42 +10,28 @@ from ..recipe.resolve import Plan
 from ..runtime.checkpoint import save_weights
 from ..runtime.engine import Engine, StepResult
 from ..runtime.optimizer import update_to_weight_ratio
-from ..runtime.processes import Layout
 from .anomaly import explain_stop
-from .checkpoint_store import CheckpointStore
 from .due import Due
-from .progress import Display
 from .recorder import Recorder
 from .state import RunState
+from .surroundings import Surroundings
 from .validation import Validator
-from .watch import LeaveRequest, SpikeWatch
+from .watch import SpikeWatch
 
 
 class Trainer:
     """A run under way: the plan, the engine, and where the clock stands."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        engine: Engine,
-        state: RunState,
-        *,
-        layout: Layout,
-        store: CheckpointStore,
-        recorder: Recorder,
-        display: Display,
-        leave: LeaveRequest,
-    ) -> None:
+    def __init__(self, plan: Plan, engine: Engine, state: RunState, around: Surroundings) -> None:
         self.plan = plan
         self.engine = engine
         self.state = state
-        self._layout = layout
-        self._store = store
-        self._recorder = recorder
-        self._display = display
-        self._leave = leave
+        self._layout = around.layout
+        self._store = around.store
+        self._leave = around.leave
+        self._recorder = Recorder(plan, around)
         self._due = Due(plan)
-        self._validator = Validator(plan, layout)
+        self._validator = Validator(plan, around.layout)
         stop_on = plan.recipe.stop_on
         self._watch = SpikeWatch(
             spike_nats=stop_on.spike_nats, window_steps=stop_on.window_steps, recent=state.recent_losses
@@ -100,6 +86,7 @@ class Trainer:
     def _validate(self) -> None:
         losses = self._validator.losses(self.engine)
         self._recorder.validation(losses, step=self.state.step, tokens=self.state.consumed_tokens)
+        self._recorder.restart_clock()
 
     def _save(self) -> None:
         state = replace(self.state, before_decay=self._due.is_before_decay(self.state))
@@ -111,6 +98,7 @@ class Trainer:
         )
         if self._layout.is_first:
             self._store.prune(self.plan.recipe.checkpoints.keep_last)
+        self._recorder.restart_clock()
 
     def _stop_on_anomaly(self, batch: GlobalBatch, result: StepResult) -> None:
         complaint = self._watch.complaint(result.sums.mean_loss, result.gradient_norm)

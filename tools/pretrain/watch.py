@@ -30,6 +30,11 @@ class LeaveRequest:
         """Whether somebody asked."""
         return self.signal is not None
 
+    @property
+    def number(self) -> int:
+        """The signal's number; SIGTERM's where another process was asked, and this one left with it."""
+        return self.signal or signal.SIGTERM
+
 
 class SpikeWatch:
     """Compares each loss with the mean of the steps before it.

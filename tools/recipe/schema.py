@@ -181,8 +181,8 @@ class Validation(Section):
     @field_validator("holdout")
     @classmethod
     def _share(cls, share: float) -> float:
-        if not 0 <= share < 1:
-            raise complaint("a share of at least 0 and below 1", got=share)
+        if not 0 <= share <= 0.5:
+            raise complaint("a share from 0 to 0.5", got=share)
         return share
 
 
@@ -194,9 +194,11 @@ class Checkpoints(Section):
 
 
 class Tracking(Section):
-    """Where MLflow's server or file is; without ``uri``, MLFLOW_TRACKING_URI or sqlite:///mlflow.db."""
+    """Where MLflow's server or file is; without ``uri``, MLFLOW_TRACKING_URI or sqlite:///mlflow.db.
 
-    enabled: bool = True
+    ``journal`` keeps everything in the run's own journal and sends nothing.
+    """
+
     uri: str | None = None
     experiment: str = "annealmix"
     log_every_steps: Annotated[int, Field(gt=0)] = 1
@@ -205,7 +207,7 @@ class Tracking(Section):
 class StopOn(Section):
     """What ends a run at once: a loss this many nats above the mean of the last ``window_steps`` steps, or a NaN."""
 
-    spike_nats: Real = 3.0
+    spike_nats: Annotated[Real, Field(gt=0)] = 3.0
     window_steps: Annotated[int, Field(gt=0)] = 50
 
 

@@ -28,6 +28,8 @@ OWNED_ELSEWHERE = {
     "context_parallel_size": "parallelism.context_parallel_size",
     "sequence_parallel": "parallelism.sequence_parallel",
     "virtual_pipeline_model_parallel_size": "parallelism",
+    "expert_model_parallel_size": "parallelism, which has no expert parallelism yet",
+    "expert_tensor_parallel_size": "parallelism, which has no expert parallelism yet",
     "bf16": "precision",
     "fp16": "precision",
     "params_dtype": "precision",

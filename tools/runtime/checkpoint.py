@@ -18,13 +18,16 @@ from typing import Any
 
 import torch
 from megatron.core import dist_checkpointing
+from megatron.core.dist_checkpointing.mapping import ShardedObject
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest
 from megatron.core.dist_checkpointing.strategies.torch import TorchDistSaveShardedStrategy
 from megatron.core.distributed import DistributedDataParallel
 from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
+from torch.distributed.checkpoint.api import CheckpointException
 
+from ..errors import UserError
 from .optimizer import links
 from .safe_files import check_metadata
 
@@ -82,18 +85,36 @@ def save_weights(folder: Path, model: DistributedDataParallel, optimizer: Megatr
 
 @torch.no_grad()
 def load_weights(folder: Path, model: DistributedDataParallel, optimizer: MegatronOptimizer | None) -> None:
-    """Read model and, if given, optimizer from ``folder``, whatever the layout it was saved in."""
+    """Read model and, if given, optimizer from ``folder``, whatever the layout it was saved in.
+
+    Raises UserError where a file of it can't be read, or asks for more than tensors and plain values.
+    """
     check_metadata(folder / ".metadata")
     if optimizer is None:
-        state = dist_checkpointing.load({"model": _model_state(model)}, str(folder))
+        state = _read(folder, {"model": _model_state(model)})
         model.module.load_state_dict(state["model"], strict=False)
         return
     for link in _distributed(optimizer):
         link._init_optimizer_states_with_dummy_values()
     with _own_step_tensors():
-        state = dist_checkpointing.load(_sharded_state(model, optimizer, is_loading=True), str(folder))
+        state = _read(folder, _sharded_state(model, optimizer, is_loading=True))
         model.module.load_state_dict(state["model"], strict=False)
         optimizer.load_state_dict(state["optimizer"])
+
+
+def _read(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what is wanted; torch's CheckpointException, which all ranks get, is no Exception."""
+    try:
+        state: dict[str, Any] = dist_checkpointing.load(wanted, str(folder))
+    except (Exception, CheckpointException) as error:
+        lines = str(error).splitlines() or [""]
+        telling = [line for line in lines if "rror: " in line] or lines  # torch adds advice and tracebacks
+        raise UserError(
+            str(folder),
+            got=f"{type(error).__name__}: {telling[-1].strip()[:200]}",
+            expected="a checkpoint of this model, in files that hold tensors and plain values",
+        ) from error
+    return state
 
 
 def _sharded_state(model: DistributedDataParallel, optimizer: MegatronOptimizer, *, is_loading: bool) -> dict[str, Any]:
@@ -103,9 +124,9 @@ def _sharded_state(model: DistributedDataParallel, optimizer: MegatronOptimizer,
 
 
 def _model_state(model: DistributedDataParallel) -> Any:
-    """The model's tensors; Transformer Engine's ``_extra_state`` objects are pickles and left out."""
+    """The model's tensors; objects (Transformer Engine's ``_extra_state``) are pickles and left out."""
     state = model.module.sharded_state_dict(metadata=_FORMAT)
-    return {name: value for name, value in state.items() if not name.endswith("_extra_state")}
+    return {name: value for name, value in state.items() if not isinstance(value, ShardedObject)}
 
 
 def _distributed(optimizer: MegatronOptimizer) -> Iterator[DistributedOptimizer]:

@@ -49,6 +49,16 @@ class CudaOnCpu(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def _on_cpu(recompute: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a recomputation under the mode: torch switches it off for all that happens inside ``backward``."""
+
+    def recompute_on_cpu(*args: Any, **kwargs: Any) -> Any:
+        with CudaOnCpu():
+            return recompute(*args, **kwargs)
+
+    return recompute_on_cpu
+
+
 _ANSWERS: dict[str, Callable[..., Any]] = {
     "current_device": lambda: _CPU,
     "set_device": lambda device: None,
@@ -77,4 +87,6 @@ def install() -> bool:
 
     random._get_cuda_rng_state = lambda device="cuda", clone=False, graph_safe=False: torch.get_rng_state()
     random._set_cuda_rng_state = lambda state, device=-1, graph_safe=False: torch.set_rng_state(state)
+    random.CheckpointFunction.backward = staticmethod(_on_cpu(random.CheckpointFunction.backward))
+    random.CheckpointWithoutOutput._recompute = _on_cpu(random.CheckpointWithoutOutput._recompute)
     return True

@@ -15,7 +15,7 @@ from mixer.loader import Batch, GlobalBatch
 
 from ..recipe.schema import Recipe
 from .batch import ModelInput, to_model_input
-from .optimizer import set_learning_rate
+from .optimizer import set_hyperparameters
 from .processes import seed_everything
 from .statistics import BinSums, StepStatistics
 
@@ -45,7 +45,7 @@ class Engine:
         if self._draws_random:  # random states are a function of the step, so none needs saving
             seed_everything(self._recipe.seed + batch.step)
         statistics = StepStatistics(len(batch.bins))
-        set_learning_rate(self.optimizer, learning_rate)
+        set_hyperparameters(self.optimizer, self._recipe.optimizer, learning_rate)
         self.model.zero_grad_buffer()
         self.optimizer.zero_grad()
         self._forward_backward(batch.micro_batches, statistics, forward_only=False)

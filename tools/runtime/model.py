@@ -41,6 +41,9 @@ def padded_vocabulary(vocab_size: int) -> int:
 
 def transformer_config(recipe: Recipe) -> TransformerConfig:
     """TransformerConfig of a recipe; what Megatron itself refuses becomes a UserError with its own words."""
+    if (recipe.model.model_extra or {}).get("num_moe_experts") and not has_transformer_engine():
+        missing = "Transformer Engine, which is not installed here (megatron-core 0.16's router calls it)"
+        raise UserError("model.num_moe_experts", got="experts", expected=missing, fix="leave it out")
     fields = {name: value for name, value in _model_fields(recipe.model).items() if name not in GPT_FIELDS}
     try:
         return TransformerConfig(**{**_runtime_fields(recipe), **fields})

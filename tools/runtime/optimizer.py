@@ -15,7 +15,7 @@ from megatron.core.optimizer import (
 from megatron.core.tensor_parallel import param_is_not_tensor_parallel_duplicate
 from megatron.core.transformer.module import param_is_not_shared
 
-from ..recipe.schema import Recipe
+from ..recipe.schema import Optimizer, Recipe
 from .processes import device
 
 
@@ -33,10 +33,17 @@ def build_optimizer(recipe: Recipe, model: DistributedDataParallel, peak_learnin
     return get_megatron_optimizer(config, [model], config_overrides=get_standard_config_overrides(config))
 
 
-def set_learning_rate(optimizer: MegatronOptimizer, learning_rate: float) -> None:
-    """Give every parameter group its learning rate for the next step."""
+def set_hyperparameters(optimizer: MegatronOptimizer, settings: Optimizer, learning_rate: float) -> None:
+    """Give every parameter group what it needs for the next step, by the recipe as it stands now.
+
+    Megatron leaves ``lr_mult`` and ``wd_mult`` to whoever schedules: without this, norms and biases would decay. And
+    groups that come from a checkpoint hold the values of the run that wrote it.
+    """
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group.get("lr_mult", 1.0)
+        group["weight_decay"] = settings.weight_decay * group.get("wd_mult", 1.0)
+        group["betas"] = (settings.adam_beta1, settings.adam_beta2)
+        group["eps"] = settings.adam_eps
 
 
 def links(optimizer: MegatronOptimizer) -> list[MegatronOptimizer]:

@@ -65,14 +65,14 @@ def refuse_impossible(parallelism: Parallelism, world_size: int) -> None:
             expected="a number of processes that this product divides",
             fix=f"start with torchrun --nproc-per-node {model_parallel} or a multiple of it",
         )
-    if has_transformer_engine():
-        return
-    reason = "Transformer Engine, which is not installed here (megatron-core's local layers have no such form)"
-    if parallelism.sequence_parallel:
-        raise UserError("parallelism.sequence_parallel", got="true", expected=reason, fix="set it to false")
+    missing = "Transformer Engine, which is not installed here (megatron-core's local layers have no such form)"
+    if parallelism.sequence_parallel and not has_transformer_engine():
+        raise UserError("parallelism.sequence_parallel", got="true", expected=missing, fix="set it to false")
     if parallelism.context_parallel_size > 1:
-        size = parallelism.context_parallel_size
-        raise UserError("parallelism.context_parallel_size", got=str(size), expected=reason, fix="set it to 1")
+        reason = "1: windows of several conversations are not cut over context-parallel ranks yet"
+        expected = reason if has_transformer_engine() else missing
+        size = str(parallelism.context_parallel_size)
+        raise UserError("parallelism.context_parallel_size", got=size, expected=expected, fix="set it to 1")
 
 
 def start(parallelism: Parallelism) -> Layout:
