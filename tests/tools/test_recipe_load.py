@@ -54,7 +54,7 @@ def test_a_batch_ramp_is_a_list():
         ("model.bf16=true", "model.bf16: got bf16; expected this to be set in precision"),
         ("model.num_attention_heads=3", "model.hidden_size: got 16; expected a multiple of num_attention_heads (3)"),
         ("model.num_query_groups=3", "model.num_query_groups: got 3; expected a divisor of num_attention_heads (4)"),
-        ("fases=[]", "fases: got fases; expected a key that stands here; the nearest is phases"),
+        ("phasen=[]", "phasen: got phasen; expected a key that stands here; the nearest is phases"),
         ("sources.web.pth=x", "sources.web.pth: got pth; expected a key that stands here; the nearest is path"),
         ("sources.web.path=x", "sources.web: got both; expected either path"),
         ("sources.a/b.tokens=1K", "sources.a/b: got a/b; expected letters, digits"),
