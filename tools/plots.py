@@ -81,7 +81,8 @@ def _draw_loss(axis: Axes, picture: Picture) -> None:
     values = np.asarray([value for _, curve in picture.validation.values() for value in curve])
     if values.size > 1:
         low, high = float(values.min()), float(np.quantile(values, 0.9))
-        axis.set_ylim(low - 0.15 * (high - low), high + 0.25 * (high - low))
+        if high > low:
+            axis.set_ylim(low - 0.15 * (high - low), high + 0.25 * (high - low))
     axis.set_ylabel("loss (nats per token)")
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
 

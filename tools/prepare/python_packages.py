@@ -94,7 +94,10 @@ def needed_packages() -> dict[str, Distribution]:
 
 def readme_sections(package: Distribution) -> list[tuple[str, str]]:
     """Return a package's README, cut at its headings: related packages share sections, and those are told by one."""
-    return sections((package.metadata["Description"] or "").replace("\r\n", "\n"))
+    about = package.metadata
+    # One backport of importlib.metadata raises on a missing key, where the library itself answers None.
+    text = about["Description"] if "Description" in about else ""  # noqa: SIM401 (it has no get)
+    return sections((text or "").replace("\r\n", "\n"))
 
 
 def sections(text: str) -> list[tuple[str, str]]:

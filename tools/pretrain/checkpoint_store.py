@@ -69,20 +69,20 @@ class CheckpointStore:
         for folder in self.folders()[:-keep_last]:
             _, state = check(folder, digests=False)
             if state is None or not state.before_decay:
-                doomed = folder.with_suffix(".removed")
-                folder.rename(doomed)
-                shutil.rmtree(doomed, ignore_errors=True)
+                _remove(folder)
 
 
 def check(folder: Path, *, digests: bool = True) -> tuple[str, RunState | None]:
     """Whether a checkpoint is whole: ("", state) if it is, (what is wrong, None) if not."""
     try:
         listed = json.loads((folder / _FILES).read_text())
+        if _STATE not in listed:
+            return f"{_FILES} doesn't list {_STATE}", None
         for name, facts in listed.items():
             if complaint := _check_file(folder / name, facts, digests):
                 return f"{name} {complaint}", None
         return "", RunState.from_json((folder / _STATE).read_text())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"damaged ({error})", None
 
 
@@ -129,9 +129,14 @@ def _sync(path: Path) -> None:
 def _replace_folder(unfinished: Path, final: Path) -> None:
     """Give the new folder its name; one that stands there already (a rewound run) makes way first."""
     if final.exists():
-        old = final.with_suffix(".removed")
-        shutil.rmtree(old, ignore_errors=True)
-        final.rename(old)
+        _remove(final)
     unfinished.rename(final)
     _sync(final.parent)
-    shutil.rmtree(final.with_suffix(".removed"), ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """Take a checkpoint away: first its name, so that one half removed is never taken for a whole one."""
+    doomed = folder.with_suffix(".removed")
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)

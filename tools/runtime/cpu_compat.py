@@ -9,7 +9,6 @@ Each answer has a test in tests/tools/test_cpu_compat.py that fails without it.
 
 import logging
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -68,7 +67,6 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
     "manual_seed": lambda seed: torch.manual_seed(seed),
     "current_stream": lambda device=None: _Stream(),
     "Stream": lambda *args, **options: _Stream(),
-    "stream": lambda stream: nullcontext(),
 }
 
 
@@ -88,5 +86,4 @@ def install() -> bool:
     random._get_cuda_rng_state = lambda device="cuda", clone=False, graph_safe=False: torch.get_rng_state()
     random._set_cuda_rng_state = lambda state, device=-1, graph_safe=False: torch.set_rng_state(state)
     random.CheckpointFunction.backward = staticmethod(_on_cpu(random.CheckpointFunction.backward))
-    random.CheckpointWithoutOutput._recompute = _on_cpu(random.CheckpointWithoutOutput._recompute)
     return True

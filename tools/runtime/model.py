@@ -26,6 +26,7 @@ from .processes import device, has_transformer_engine
 
 _ACTIVATIONS = {"silu": F.silu, "gelu": F.gelu, "relu": F.relu}
 _VOCABULARY_MULTIPLE = 128
+_NEED_TRANSFORMER_ENGINE = {"layernorm", "moe_act", "mla_up_proj"}  # recompute_modules
 
 
 def padded_vocabulary(vocab_size: int) -> int:
@@ -41,15 +42,28 @@ def padded_vocabulary(vocab_size: int) -> int:
 
 def transformer_config(recipe: Recipe) -> TransformerConfig:
     """TransformerConfig of a recipe; what Megatron itself refuses becomes a UserError with its own words."""
-    if (recipe.model.model_extra or {}).get("num_moe_experts") and not has_transformer_engine():
-        missing = "Transformer Engine, which is not installed here (megatron-core 0.16's router calls it)"
-        raise UserError("model.num_moe_experts", got="experts", expected=missing, fix="leave it out")
+    refuse_impossible_model(recipe.model)
     fields = {name: value for name, value in _model_fields(recipe.model).items() if name not in GPT_FIELDS}
     try:
         return TransformerConfig(**{**_runtime_fields(recipe), **fields})
     except (ValueError, AssertionError, TypeError) as error:
         reason = str(error).strip().splitlines()
         raise UserError("model", expected=reason[0] if reason else "another combination of fields") from error
+
+
+def refuse_impossible_model(model: Model) -> None:
+    """Say at the start what the parts installed here can't do; megatron-core 0.16 would fail at the first step."""
+    if has_transformer_engine():
+        return
+    fields = model.model_extra or {}
+    modules = sorted(set(fields.get("recompute_modules") or ()) & _NEED_TRANSFORMER_ENGINE)
+    missing = "Transformer Engine, which is not installed here"
+    if fields.get("num_moe_experts"):
+        raise UserError(
+            "model.num_moe_experts", got=str(fields["num_moe_experts"]), expected=missing, fix="leave it out"
+        )
+    if modules:
+        raise UserError("model.recompute_modules", got=modules[0], expected=missing, fix="recompute core_attn or mlp")
 
 
 def _model_fields(model: Model) -> dict[str, Any]:

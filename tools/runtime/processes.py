@@ -1,7 +1,6 @@
 """The processes of a run: torch.distributed, megatron-core's parallel state, this rank's place in the layout."""
 
 import os
-import socket
 import warnings
 from dataclasses import dataclass
 
@@ -80,12 +79,10 @@ def start(parallelism: Parallelism) -> Layout:
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     refuse_impossible(parallelism, world_size)
     prepare()
-    if world_size == 1:
-        _stand_alone()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        _join("nccl" if torch.cuda.is_available() else "gloo", world_size)
     return _initialize_groups(parallelism)
 
 
@@ -100,14 +97,12 @@ def prepare() -> None:
     cpu_compat.install()
 
 
-def _stand_alone() -> None:
-    """Give a lone process the environment that torchrun would have given it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    alone = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
-    for name, value in alone.items():
-        os.environ.setdefault(name, value)
+def _join(backend: str, world_size: int) -> None:
+    """Meet the other processes; a lone one keeps its store in memory, which needs no port and no environment."""
+    if world_size > 1:
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
 
 
 def _initialize_groups(parallelism: Parallelism) -> Layout:
