@@ -11,7 +11,8 @@ from rich.table import Table
 
 from .recipe.load import load_recipe
 from .recipe.numbers import format_tokens
-from .recipe.resolve import Plan, resolve
+from .recipe.planned import Plan
+from .recipe.resolve import resolve
 
 
 def show_plan(recipe_path: Path, overrides: Sequence[str], *, plot: Path | None, as_json: bool) -> None:

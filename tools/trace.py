@@ -10,7 +10,8 @@ from rich.table import Table
 
 from .errors import UserError
 from .recipe.load import load_recipe
-from .recipe.resolve import Plan, resolve
+from .recipe.planned import Plan
+from .recipe.resolve import resolve
 
 
 def show_trace(recipe_path: Path, overrides: Sequence[str], *, samples: str, as_json: bool) -> None:

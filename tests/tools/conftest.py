@@ -14,7 +14,8 @@ import pytest
 
 from mixer.loader import Batch, GlobalBatch
 from tools.recipe.load import apply_override, parse_recipe
-from tools.recipe.resolve import Plan, resolve
+from tools.recipe.planned import Plan
+from tools.recipe.resolve import resolve
 from tools.recipe.schema import Recipe
 
 LENGTH = 16

@@ -28,7 +28,8 @@ from ..pretrain.recorder import Recorder
 from ..pretrain.surroundings import Surroundings
 from ..pretrain.watch import LeaveRequest
 from ..recipe.load import load_recipe
-from ..recipe.resolve import Plan, resolve
+from ..recipe.planned import Plan
+from ..recipe.resolve import resolve
 from ..runtime import engine as engine_module
 from ..runtime import processes
 from ..runtime.batch import to_model_input

@@ -6,7 +6,7 @@ import numpy as np
 
 from mixer.loader import GlobalBatch
 
-from ..recipe.resolve import Plan
+from ..recipe.planned import Plan
 from .checkpoint_store import CheckpointStore
 from .watch import RunStoppedError
 

@@ -9,7 +9,8 @@ import torch
 
 from ..recipe.load import load_recipe
 from ..recipe.numbers import format_tokens
-from ..recipe.resolve import Plan, check_batches, resolve
+from ..recipe.planned import Plan
+from ..recipe.resolve import check_batches, resolve
 from ..runtime import processes
 from ..runtime.flops import flops_per_token, peak_flops
 from ..runtime.processes import Layout

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ..recipe.resolve import Plan
+from ..recipe.planned import Plan
 from .state import RunState
 
 _UPDATE_RATIO_EVERY_STEPS = 10

@@ -6,7 +6,7 @@ import platform
 import subprocess
 
 from ..plan import draw_plan, plan_json
-from ..recipe.resolve import Plan
+from ..recipe.planned import Plan
 from ..recipe.yaml_file import write_yaml
 from ..runtime.processes import Layout
 from ..tracking.journal import Journal, NullJournal, Tracker

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from mixer.loader import GlobalBatch
 
-from ..recipe.resolve import Plan
+from ..recipe.planned import Plan
 from ..runtime.engine import StepResult
 from ..runtime.statistics import BinSums
 from .surroundings import Surroundings

@@ -6,7 +6,7 @@ from mixer.ledger import Ledger
 
 from ..plan import planned_curves
 from ..recipe.numbers import format_tokens
-from ..recipe.resolve import Plan
+from ..recipe.planned import Plan
 from ..tracking.records import read_lines
 from ..tracking.sent import TrackingFolder
 from .summary import Curve, curves, decay_slopes, describe_slopes

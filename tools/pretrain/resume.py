@@ -12,7 +12,7 @@ from schedulers.batch_size import BatchSizeRamp, Steps
 from schedulers.schedule import Schedule
 
 from ..errors import UserError
-from ..recipe.resolve import Plan
+from ..recipe.planned import Plan
 from ..runtime.processes import Layout
 from .checkpoint_store import CheckpointStore
 from .state import RunState

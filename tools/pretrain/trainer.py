@@ -6,7 +6,7 @@ import torch.distributed as dist
 
 from mixer.loader import GlobalBatch, Loader
 
-from ..recipe.resolve import Plan
+from ..recipe.planned import Plan
 from ..runtime.checkpoint import save_weights
 from ..runtime.engine import Engine, StepResult
 from ..runtime.optimizer import update_to_weight_ratio

@@ -2,7 +2,7 @@
 
 from mixer.loader import validation_batches
 
-from ..recipe.resolve import Plan
+from ..recipe.planned import Plan
 from ..runtime.engine import Engine
 from ..runtime.processes import Layout
 

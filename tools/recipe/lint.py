@@ -1,15 +1,10 @@
 """What a plan allows and its author probably didn't mean, a line each with what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from .numbers import format_tokens
-
-if TYPE_CHECKING:
-    from .resolve import Plan
-    from .schema import Recipe
+from .planned import Plan
+from .schema import Recipe
 
 _EPOCHS_NEARLY_FREE = 4.0
 
