@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..durable import sync
 from ..errors import UserError
 from .spool import Spool, Tokens
 from .vocabulary import Vocabulary
@@ -127,17 +128,9 @@ def publish(folder: Path, destination: Path, *, last: Sequence[str]) -> None:
         (destination / name).unlink(missing_ok=True)
     first = sorted(path.name for path in folder.iterdir() if path.name not in last)
     for name in [*first, *last]:
-        _sync(folder / name)
+        sync(folder / name)
         os.replace(folder / name, destination / name)
-    _sync(destination)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(destination)
 
 
 def _write_sequences(prefix: Path, tokens: Tokens, lengths: NDArray[np.int64], order: NDArray[np.int64]) -> None:

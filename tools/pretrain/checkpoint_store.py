@@ -10,12 +10,12 @@ A folder without ``files.json`` was never finished. Rank 0 alone touches names; 
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..durable import sync
 from .state import RunState
 
 _STATE = "run_state.json"
@@ -102,7 +102,7 @@ def _seal(folder: Path, state: RunState) -> None:
     (folder / _STATE).write_text(state.to_json())
     (folder / _FILES).write_text(json.dumps(dict(_describe_files(folder)), indent=1))
     for path in (*folder.iterdir(), folder):
-        _sync(path)
+        sync(path)
 
 
 def _describe_files(folder: Path) -> Iterator[tuple[str, dict[str, str | int]]]:
@@ -118,20 +118,12 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _replace_folder(unfinished: Path, final: Path) -> None:
     """Give the new folder its name; one that stands there already (a rewound run) makes way first."""
     if final.exists():
         _remove(final)
     unfinished.rename(final)
-    _sync(final.parent)
+    sync(final.parent)
 
 
 def _remove(folder: Path) -> None:
