@@ -71,6 +71,8 @@ def _train(plan: Plan, found: Found | None, around: Surroundings) -> RunState:
     state = _with_plan(found[1] if found else first_state(), plan)
     if state.step == plan.batches.num_steps:
         return state
+    packed = [name for name, source in plan.sources.items() if source.row_filled is not None]
+    processes.refuse_packed_pipeline(plan.recipe, packed)
     processes.seed_everything(plan.recipe.seed)
     model = build_model(plan.recipe, plan.vocab_size)
     optimizer = build_optimizer(plan.recipe, model, plan.schedule.value(state.consumed_tokens))

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from ..errors import UserError
-from ..recipe.schema import Parallelism
+from ..recipe.schema import Parallelism, Recipe
 from . import cpu_compat
 
 
@@ -72,6 +72,21 @@ def refuse_impossible(parallelism: Parallelism, world_size: int) -> None:
         expected = reason if has_transformer_engine() else missing
         size = str(parallelism.context_parallel_size)
         raise UserError("parallelism.context_parallel_size", got=size, expected=expected, fix="set it to 1")
+
+
+def refuse_packed_pipeline(recipe: Recipe, packed: list[str]) -> None:
+    """Refuse packed sources in a pipeline of Transformer Engine layers, unless micro-batches are single windows.
+
+    Transformer Engine takes packed windows laid end to end, (batch x seq, 1, hidden), while pipeline stages exchange
+    (seq, batch, hidden): with more than one window the numbers would arrive in another order, silently.
+    """
+    stages = recipe.parallelism.pipeline_model_parallel_size
+    if packed and stages > 1 and recipe.micro_batch_size > 1 and has_transformer_engine():
+        raise UserError(
+            "micro_batch_size",
+            got=f"{recipe.micro_batch_size} with {stages} pipeline stages and conversations in source {packed[0]}",
+            expected="1 where Transformer Engine and pipeline stages meet packed windows",
+        )
 
 
 def start(parallelism: Parallelism) -> Layout:
