@@ -33,19 +33,19 @@ def run(recipe_path: Path, overrides: Sequence[str], *, resume: bool) -> None:
     leave = LeaveRequest()
     leave.listen()
     layout = processes.start(plan.recipe.parallelism)
-    try:
-        check_batches(plan.recipe, plan.batches, data_parallel_size=layout.data, where=str(recipe_path))
-        store = CheckpointStore(plan.recipe.output_folder / "checkpoints")
-        display = _display(plan, layout)
-        found = find_checkpoint(store, resume=resume, layout=layout, warn=display.say)
-        plan = continued_plan(plan, found[1]) if found else plan
-        _run(plan, found, Surroundings(layout, leave, store, display, open_tracker(plan, layout, found)))
-    finally:
-        processes.stop()
+    check_batches(plan.recipe, plan.batches, data_parallel_size=layout.data, where=str(recipe_path))
+    store = CheckpointStore(plan.recipe.output_folder / "checkpoints")
+    display = _display(plan, layout)
+    found = find_checkpoint(store, resume=resume, layout=layout, warn=display.say)
+    plan = continued_plan(plan, found[1]) if found else plan
+    state = _run(plan, found, Surroundings(layout, leave, store, display, open_tracker(plan, layout, found)))
+    processes.stop()  # not after an error: the other ranks may still wait in these groups
+    if state.step < plan.batches.num_steps:
+        raise SystemExit(128 + leave.number)
 
 
-def _run(plan: Plan, found: Found | None, around: Surroundings) -> None:
-    """Train, write the report, close the books; SystemExit where the run was asked to leave."""
+def _run(plan: Plan, found: Found | None, around: Surroundings) -> RunState:
+    """Train, write the report, close the books."""
     status = "FAILED"
     try:
         state = _train(plan, found, around)
@@ -56,8 +56,7 @@ def _run(plan: Plan, found: Found | None, around: Surroundings) -> None:
         _close_books(plan, status, around)
     if around.layout.is_first:
         print(_last_words(plan, state, around))
-    if status == "KILLED":
-        raise SystemExit(128 + around.leave.number)
+    return state
 
 
 def _train(plan: Plan, found: Found | None, around: Surroundings) -> RunState:
