@@ -201,9 +201,22 @@ def bench_prepare(as_json: AsJson = False) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit status 2."""
+    rank = os.environ.get("LOCAL_RANK", "0")
     try:
         app()
-    except (UserError, DataError, ScheduleError) as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # one line a node, not one a process
-            sys.stderr.write(f"annealmix: {error}\n")
-        sys.exit(2)
+    except (UserError, ScheduleError) as error:
+        if rank == "0":  # the same on every process: one line a node is enough
+            _complain(str(error))
+    except DataError as error:  # may be met by one process alone
+        _complain(str(error) if rank == "0" else f"rank {os.environ.get('RANK')}: {error}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(f"{error.filename}: {error.strerror}")
+    else:
+        return
+    sys.exit(2)
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"annealmix: {message}\n")

@@ -36,7 +36,7 @@ def parse_range(text: str, total_samples: int) -> tuple[int, int]:
     (0, 1000)
     """
     first, colon, end = text.partition(":")
-    if not (colon and first.isdigit() and end.isdigit() and int(first) < int(end)):
+    if not (colon and first.isdecimal() and end.isdecimal() and int(first) < int(end)):
         raise UserError("--samples", got=text or "nothing", expected="A:B with A before B, as in --samples 0:1000")
     if int(end) > total_samples:
         raise UserError("--samples", got=text, expected=f"samples of the run, which has {total_samples:,}")

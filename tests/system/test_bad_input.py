@@ -137,6 +137,36 @@ def test_pretrain_refuses_before_it_writes(copied):
     assert not (copied.folder / "run").exists()
 
 
+def test_what_megatron_refuses_to_build_is_one_line(workplace):
+    recipe = workplace.recipe("parallelism.pipeline_model_parallel_size=2", "model.num_layers=3")
+    finished = workplace.annealmix("pretrain", recipe, processes=2)
+    (line,) = [line for line in finished.errors.splitlines() if line.startswith("annealmix: ")]
+    assert "model: expected" in line
+    assert "Traceback" not in finished.errors.split("torch/distributed")[0]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "name=[/x]",
+        "name=../x",
+        "sources={}",
+        "phases.0.tokens=1e9999999K",
+        "phases.0.name=a b",
+        "model.mtp_num_layers=1",
+    ],
+)
+def test_odd_values(workplace, monkeypatch, capsys, override):
+    status, errors = front_door(monkeypatch, capsys, "plan", workplace.recipe(override))
+    assert (status, errors.count("\n"), errors[:11]) == (2, 1, "annealmix: ")
+
+
+def test_a_run_folder_that_can_not_be(workplace):
+    finished = workplace.annealmix("pretrain", workplace.recipe("run_dir=/proc/x"))
+    assert finished.status == 2
+    assert "expected a folder to write in" in finished.errors
+
+
 def test_a_layout_that_does_not_divide(workplace):
     recipe = workplace.recipe("parallelism.tensor_model_parallel_size=3", "model.num_attention_heads=4")
     finished = workplace.annealmix("pretrain", recipe)

@@ -4,6 +4,8 @@ Other layouts add in another order, in fp32. A first step then differs by a few 
 a learning rate of 1e-2 carry that to a few 1e-6; the tests allow 1e-5 on losses and 1e-4 on norms.
 """
 
+import shutil
+
 import pytest
 
 LAYOUTS = {
@@ -45,6 +47,22 @@ def same_course(run, other, *, after_step=0):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_from_scratch_every_layout_takes_the_same_course(runs, straight, layout):
     same_course(runs(layout), straight)
+
+
+def test_overlapped_gathers_are_whole_in_a_checkpoint(straight, workplace):
+    """With the parameter gather put off to the next forward pass, what is saved is gathered first."""
+    overlap = ("parallelism.overlap_grad_reduce=true", "parallelism.overlap_param_gather=true", "validation.every=0")
+    workplace.pretrain(*overlap, processes=2)
+    same_losses(workplace, straight)
+    for checkpoint in (workplace.folder / "run" / "checkpoints").iterdir():
+        if checkpoint.name > "step_00000004":
+            shutil.rmtree(checkpoint)
+    workplace.pretrain("validation.every=0", resume=True)
+    same_losses(workplace, straight)
+
+
+def same_losses(run, other):
+    assert run.metric("loss") == pytest.approx(other.metric("loss"), rel=1e-5)
 
 
 @pytest.mark.parametrize(

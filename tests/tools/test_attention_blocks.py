@@ -142,9 +142,7 @@ def test_packed_windows_in_a_pipeline_of_transformer_engine(monkeypatch, tiny_re
 
     monkeypatch.setattr(processes, "has_transformer_engine", lambda: True)
     pipeline = "parallelism.pipeline_model_parallel_size=2"
-    with pytest.raises(
-        UserError, match="got 2 with 2 pipeline stages and conversations in source sft"
-    ):
+    with pytest.raises(UserError, match="got 2 with 2 pipeline stages and conversations in source sft"):
         processes.refuse_packed_pipeline(tiny_recipe(pipeline), ["sft"])
     processes.refuse_packed_pipeline(tiny_recipe(pipeline, "micro_batch_size=1"), ["sft"])
     processes.refuse_packed_pipeline(tiny_recipe(pipeline), [])

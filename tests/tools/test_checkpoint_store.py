@@ -207,3 +207,13 @@ def test_a_folder_of_the_same_step_is_replaced(store):
     assert (folder / "part.distcp").read_bytes() == b"newer"
     assert store.newest_valid(print) == (folder, state_at(1, recent_losses=(1.0,)))
     assert list(store.folder.iterdir()) == [folder]
+
+
+def test_a_damaged_newer_checkpoint_does_not_cost_the_good_ones(store):
+    """Gone back from a damaged checkpoint at 200 to 100, a save at 150 leaves 150, and 200 goes."""
+    for step in (100, 200):
+        write(store, step)
+    (store.path(200) / "part.distcp").write_bytes(b"")
+    write(store, 150)
+    store.prune(1)
+    assert [folder.name for folder in store.folders()] == ["step_00000150"]

@@ -22,6 +22,7 @@ import torch
 
 from mixer.loader import GlobalBatch, Loader
 
+from ..errors import UserError
 from ..pretrain.checkpoint_store import CheckpointStore
 from ..pretrain.progress import LiveLine
 from ..pretrain.recorder import Recorder
@@ -45,7 +46,7 @@ _TURN_STEPS = 10
 
 @dataclass(frozen=True)
 class TrainBench:
-    """Medians over steps, in seconds; bytes where the device counts them."""
+    """Medians of step times in seconds, and the share of all our time that was outside; bytes where counted."""
 
     ours_s: float
     bare_s: float
@@ -90,7 +91,12 @@ def _our_part_of_the_forward_pass(watch: Stopwatch) -> Iterator[None]:
 def bench_train(recipe_path: Path, overrides: list[str], *, steps: int = 60) -> TrainBench:
     """Measure on a recipe whose data is there; the first turn of each side warms up and doesn't count."""
     plan = resolve(load_recipe(recipe_path, overrides), where=str(recipe_path))
+    longest = (plan.batches.num_steps // _TURN_STEPS - 1) * _TURN_STEPS
+    if not 0 < steps <= longest:
+        raise UserError("--steps", got=str(steps), expected=f"1 to {longest}, which this recipe has")
     layout = processes.start(plan.recipe.parallelism)
+    if layout.world > 1:
+        raise UserError("bench train", got=f"{layout.world} processes", expected="one")
     try:
         processes.seed_everything(plan.recipe.seed)
         model = build_model(plan.recipe, plan.vocab_size)
@@ -116,7 +122,7 @@ def _alternate(plan: Plan, engine: Engine, recorder: Recorder, steps: int) -> Tr
     """Turns of ten steps of each kind."""
     ours: list[float] = []
     bare: list[float] = []
-    outside: list[float] = []
+    outside_s: list[float] = []
     peaks: dict[str, int | None] = {"ours": None, "bare": None}
     with Loader(
         plan.mixture,
@@ -132,12 +138,12 @@ def _alternate(plan: Plan, engine: Engine, recorder: Recorder, steps: int) -> Tr
             with _peak(peaks, "ours"):
                 turn = [_our_step(plan, engine, batches, recorder) for _ in range(_TURN_STEPS)]
             ours += [total for total, _ in turn]
-            outside += [share for _, share in turn]
+            outside_s += [seconds for _, seconds in turn]
     warm = slice(_TURN_STEPS, None)
     return TrainBench(
         statistics.median(ours[warm]),
         statistics.median(bare[warm]),
-        statistics.median(outside[warm]),
+        sum(outside_s[warm]) / sum(ours[warm]),
         peaks["ours"],
         peaks["bare"],
         len(ours[warm]),
@@ -145,7 +151,7 @@ def _alternate(plan: Plan, engine: Engine, recorder: Recorder, steps: int) -> Tr
 
 
 def _our_step(plan: Plan, engine: Engine, batches: Iterator[GlobalBatch], recorder: Recorder) -> tuple[float, float]:
-    """(seconds, share outside megatron-core) of one pass through the trainer's loop."""
+    """Seconds of one pass through the trainer's loop, and those of them outside megatron-core."""
     _synchronize()
     began = time.perf_counter()
     inside_ours = Stopwatch()
@@ -157,14 +163,14 @@ def _our_step(plan: Plan, engine: Engine, batches: Iterator[GlobalBatch], record
         recorder.step(batch, result, learning_rate, ratio)
     _synchronize()
     total = time.perf_counter() - began
-    return total, (total - result.seconds + inside_ours.seconds) / total
+    return total, total - result.seconds + inside_ours.seconds
 
 
 def _bare_step(plan: Plan, engine: Engine) -> float:
     """Seconds of forward, backward and optimizer step on tokens that lie ready."""
     recipe = plan.recipe
     shape = recipe.micro_batch_size, recipe.sequence_length
-    tokens = torch.zeros(shape, dtype=torch.int64, device=processes.device())
+    tokens = torch.randint(plan.vocab_size, shape, device=processes.device())
     positions = torch.arange(shape[1], device=processes.device()).expand(shape)
     micro_batches = recipe.global_batch_size[0][1] // recipe.micro_batch_size
 

@@ -65,11 +65,15 @@ class CheckpointStore:
         return sorted(path for path in self.folder.glob("step_*") if path.is_dir() and path.suffix == "")
 
     def prune(self, keep_last: int) -> None:
-        """Remove all but the last ``keep_last`` and those that a decay starts from."""
-        for folder in self.folders()[:-keep_last]:
+        """Remove all but the last ``keep_last`` whole ones and those that a decay starts from; damaged ones too."""
+        whole = 0
+        for folder in reversed(self.folders()):
             _, state = check(folder, digests=False)
-            if state is None or not state.before_decay:
+            whole += state is not None
+            if state is None or (whole > keep_last and not state.before_decay):
                 _remove(folder)
+        for left_over in (*self.folder.glob("*.unfinished"), *self.folder.glob("*.removed")):
+            shutil.rmtree(left_over, ignore_errors=True)
 
 
 def check(folder: Path, *, digests: bool = True) -> tuple[str, RunState | None]:

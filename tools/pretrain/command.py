@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from ..recipe.load import load_recipe
 from ..recipe.numbers import format_tokens
@@ -25,6 +26,7 @@ from .surroundings import Surroundings
 from .watch import LeaveRequest
 
 _DRAIN_S = 60.0
+_HURRIED_DRAIN_S = 10.0  # torchrun kills what is still there 30 s after another process failed or was stopped
 
 
 def run(recipe_path: Path, overrides: Sequence[str], *, resume: bool) -> None:
@@ -51,10 +53,13 @@ def _run(plan: Plan, found: Found | None, around: Surroundings) -> RunState:
         state = _train(plan, found, around)
         status = "FINISHED" if state.step == plan.batches.num_steps else "KILLED"
         _write_report(plan, state, around)
+        if status == "KILLED" and around.layout.is_first:
+            print(_where_it_stands(state, around), flush=True)
     finally:
         around.display.close()
         _close_books(plan, status, around)
-    if around.layout.is_first:
+    dist.barrier()  # all leave together: torchrun stops the others when one is gone
+    if status == "FINISHED" and around.layout.is_first:
         print(_last_words(plan, state, around))
     return state
 
@@ -123,16 +128,20 @@ def _close_books(plan: Plan, status: str, around: Surroundings) -> None:
     draw_run(plan, run_dir, run_dir / "run.png")
     around.tracker.artifact(run_dir / "run.png")
     around.tracker.end(status)  # type: ignore[arg-type]
-    if not around.tracker.close(_DRAIN_S) and plan.recipe.tracking.uri != JOURNAL_ONLY:
+    drain_s = _DRAIN_S if status == "FINISHED" else _HURRIED_DRAIN_S
+    if not around.tracker.close(drain_s) and plan.recipe.tracking.uri != JOURNAL_ONLY:
         print(f"tracking: the journal holds what was not sent; annealmix track sync {run_dir} sends it")
 
 
+def _where_it_stands(state: RunState, around: Surroundings) -> str:
+    """What a run that was asked to leave says."""
+    asked, tokens = signal.Signals(around.leave.number).name, format_tokens(state.consumed_tokens)
+    return f"{asked}: saved {around.store.path(state.step)} at {tokens} tokens; go on with --resume"
+
+
 def _last_words(plan: Plan, state: RunState, around: Surroundings) -> str:
-    """The report of a finished run, or where one that was asked to leave stands."""
-    run_dir, last = plan.recipe.output_folder, around.store.folders()[-1]
-    if state.step < plan.batches.num_steps:
-        asked, tokens = signal.Signals(around.leave.number).name, format_tokens(state.consumed_tokens)
-        return f"{asked}: saved {last} at {tokens} tokens; go on with --resume"
+    """The report of a finished run, and where everything is."""
+    run_dir, last = plan.recipe.output_folder, around.store.path(state.step)
     where = around.tracker.where()
     tracker = where["view"] if where else ""
     return (run_dir / "report.txt").read_text() + "\n" + places(run_dir, tracker=tracker, last_checkpoint=last)

@@ -67,7 +67,7 @@ class LiveLine:
 
     def say(self, line: str) -> None:
         """A line above the bar."""
-        self._console.print(line)
+        self._console.print(line, markup=False)
 
     def close(self) -> None:
         """Take the bar away."""

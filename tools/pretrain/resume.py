@@ -19,6 +19,9 @@ from .state import RunState
 
 Found = tuple[Path, RunState]
 
+# Parts of the names of model fields that say how the same numbers are computed, not which.
+_FREE_TO_CHANGE = ("recompute", "fusion", "pipeline", "distribute_saved_activations", "tp_comm")
+
 
 def find_checkpoint(
     store: CheckpointStore, *, resume: bool, layout: Layout, warn: Callable[[str], None]
@@ -38,6 +41,11 @@ def find_checkpoint(
 
 
 def _choose(store: CheckpointStore, *, resume: bool, warn: Callable[[str], None]) -> Found | UserError | None:
+    try:
+        store.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        got = f"{error.strerror or error}"
+        return UserError(str(store.folder), got=got, expected="a folder to write in", fix="name another run_dir")
     folders = store.folders()
     if not folders:
         return None
@@ -87,8 +95,10 @@ def _check_model(plan: Plan, state: RunState) -> None:
 
 
 def model_identity(plan: Plan) -> dict[str, Any]:
-    """What must be the same in every part of a run: the model's fields and the vocabulary."""
-    return {**plan.recipe.model.model_dump(mode="json"), "vocab_size": plan.vocab_size}
+    """What must be the same in every part of a run: the vocabulary and the fields that change the mathematics."""
+    fields = plan.recipe.model.model_dump(mode="json")
+    kept = {name: value for name, value in fields.items() if not any(part in name for part in _FREE_TO_CHANGE)}
+    return {**kept, "vocab_size": plan.vocab_size}
 
 
 def _continued_batches(plan: Plan, state: RunState, total_samples: int) -> Steps:

@@ -16,7 +16,7 @@ from .recorder import Recorder
 from .state import RunState
 from .surroundings import Surroundings
 from .validation import Validator
-from .watch import SpikeWatch
+from .watch import RunStoppedError, SpikeWatch
 
 
 class Trainer:
@@ -102,5 +102,7 @@ class Trainer:
 
     def _stop_on_anomaly(self, batch: GlobalBatch, result: StepResult) -> None:
         complaint = self._watch.complaint(result.sums.mean_loss, result.gradient_norm)
+        if complaint and not self._layout.is_first:
+            raise RunStoppedError(complaint)  # rank 0 tells the whole story
         if complaint:
             raise explain_stop(complaint, batch, self.plan, self._store)

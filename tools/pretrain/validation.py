@@ -5,6 +5,7 @@ from mixer.loader import validation_batches
 from ..recipe.planned import Plan
 from ..runtime.engine import Engine
 from ..runtime.processes import Layout
+from ..runtime.statistics import BinSums
 
 
 class Validator:
@@ -23,13 +24,13 @@ class Validator:
 
     def losses(self, engine: Engine) -> dict[str, float]:
         """``validation/SOURCE`` of each source with held-out rows, and their mean ``validation``; same on all ranks."""
-        losses = {name: self._loss(engine, name) for name in self._names}
-        found = {f"validation/{name}": loss for name, loss in losses.items()}
-        if self._main:
-            found["validation"] = sum(losses[name] for name in self._main) / len(self._main)
-        return found
+        sums = {name: self._evaluate(engine, name) for name in self._names}
+        losses = {name: found.mean_loss for name, found in sums.items() if sum(found.tokens)}
+        metrics = {f"validation/{name}": loss for name, loss in losses.items()}
+        main = [losses[name] for name in self._main if name in losses]
+        return {**metrics, "validation": sum(main) / len(main)} if main else metrics
 
-    def _loss(self, engine: Engine, name: str) -> float:
+    def _evaluate(self, engine: Engine, name: str) -> BinSums:
         batches = validation_batches(
             self._plan.sources[name],
             micro_batch_size=self._plan.recipe.micro_batch_size,
@@ -38,4 +39,4 @@ class Validator:
             max_rows=self._plan.recipe.validation.windows,
             vocab_size=self._plan.vocab_size,
         )
-        return engine.evaluate(list(batches), num_bins=1).mean_loss
+        return engine.evaluate(list(batches), num_bins=1)

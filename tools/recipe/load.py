@@ -91,6 +91,6 @@ def _child(place: Any, part: str, override: str) -> Any:
 
 
 def _index(place: list[Any], part: str, override: str) -> int:
-    if not part.isdigit() or int(part) >= len(place):
+    if not part.isdecimal() or int(part) >= len(place):
         raise UserError(f"--set {override}", got=part, expected=f"an index from 0 to {len(place) - 1}")
     return int(part)

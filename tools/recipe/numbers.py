@@ -31,7 +31,7 @@ def parse_count(value: object) -> int:
     """A whole number of tokens or samples, exact: ``500M``, ``2e9``, ``1.1T``; a fraction of a token is an error."""
     try:
         number = _decimal(value)
-    except (InvalidOperation, IndexError):
+    except (ArithmeticError, IndexError):
         number = Decimal("0.5")
     if number != number.to_integral_value() or not 0 <= number <= _LARGEST:
         raise PydanticCustomError("count", "a whole number such as 4096, 500M, 2e9 or 1.1T")
@@ -42,7 +42,7 @@ def parse_real(value: object) -> float:
     """A finite number such as ``0.1``, ``3e-4`` or ``1.5K``."""
     try:
         return float(_decimal(value))
-    except (InvalidOperation, IndexError):
+    except (ArithmeticError, IndexError):
         raise PydanticCustomError("real", "a finite number such as 0.1 or 3e-4") from None
 
 

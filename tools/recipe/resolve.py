@@ -133,13 +133,17 @@ def _vocabulary(recipe: Recipe, where: str) -> tuple[int, str | None]:
     try:
         content = recipe.tokenizer.read_bytes()
         state = json.loads(content)
-        ids = [*state["model"]["vocab"].values(), *(token["id"] for token in state.get("added_tokens", ()))]
+        vocabulary = state["model"]["vocab"]  # token to id; of a Unigram model, a list of (token, score)
+        known = range(len(vocabulary)) if isinstance(vocabulary, list) else vocabulary.values()
+        ids = [*known, *(token["id"] for token in state.get("added_tokens", ()))]
     except FileNotFoundError:
         raise UserError(
             f"{where}: tokenizer", got=str(recipe.tokenizer), expected="a file", fix="make it with annealmix prepare"
         ) from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise UserError(f"{where}: tokenizer", got=str(recipe.tokenizer), expected="a tokenizer.json") from None
+    if not ids:
+        raise UserError(f"{where}: tokenizer", got=str(recipe.tokenizer), expected="a tokenizer.json with a vocabulary")
     return max(ids) + 1, hashlib.sha256(content).hexdigest()
 
 

@@ -22,7 +22,7 @@ def complaint(expected: str, *, got: object = None, place: str = "") -> Pydantic
     return PydanticCustomError("recipe", "{expected}", {"expected": expected, "got": got, "place": place})
 
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 class Section(BaseModel):
@@ -227,7 +227,7 @@ class Recipe(Section):
     micro_batch_size: Annotated[int, Field(gt=0)] = 1
     global_batch_size: tuple[tuple[Count, Annotated[int, Field(gt=0)]], ...]
     unit: Literal["tokens", "loss_tokens"] = "tokens"
-    sources: dict[str, SourceSpec]
+    sources: Annotated[dict[str, SourceSpec], Field(min_length=1)]
     phases: Annotated[tuple[PhaseSpec, ...], Field(min_length=1)]
     skip_samples: tuple[tuple[Count, Count], ...] = ()
     validation: Validation = Validation()
@@ -251,9 +251,10 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
         """Mixtures and validation name sources that exist; names can stand in file and metric names."""
-        for name in self.sources:
+        phases = [(f"phases[{i}].name", phase.name) for i, phase in enumerate(self.phases)]
+        for place, name in [("name", self.name), *((f"sources.{name}", name) for name in self.sources), *phases]:
             if not _NAME.fullmatch(name):
-                raise complaint("letters, digits, '_', '-' and '.' only", got=name, place=f"sources.{name}")
+                raise complaint("letters, digits, '_', '-' and '.', the first no '.'", got=name, place=place)
         if self.phases[0].mixture is None:
             raise complaint("a mixture in the first phase", got="none", place="phases[0].mixture")
         if self.phases[0].learning_rate is None:

@@ -75,12 +75,18 @@ def _write_bucket(index: int, bucket: Any, writer: Any) -> Any:
 
 
 def save_weights(folder: Path, model: DistributedDataParallel, optimizer: MegatronOptimizer) -> None:
-    """Write this rank's part of model and optimizer into ``folder``, which exists; every rank calls it."""
-    dist_checkpointing.save(
-        _sharded_state(model, optimizer, is_loading=False),
-        str(folder),
-        sharded_strategy=_ThreadedSave(),
-    )
+    """Write this rank's part of model and optimizer into ``folder``, which exists; every rank calls it.
+
+    Raises UserError where it can't be written.
+    """
+    if model.ddp_config.overlap_param_gather:
+        model.start_param_sync(force_sync=True)  # the next forward would gather; what is saved must be whole now
+    try:
+        dist_checkpointing.save(
+            _sharded_state(model, optimizer, is_loading=False), str(folder), sharded_strategy=_ThreadedSave()
+        )
+    except (OSError, CheckpointException) as error:
+        raise UserError(str(folder), got=_telling_line(error), expected="room and rights for a checkpoint") from error
 
 
 @torch.no_grad()
@@ -107,14 +113,19 @@ def _read(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     try:
         state: dict[str, Any] = dist_checkpointing.load(wanted, str(folder))
     except (Exception, CheckpointException) as error:
-        lines = str(error).splitlines() or [""]
-        telling = [line for line in lines if "rror: " in line] or lines  # torch adds advice and tracebacks
         raise UserError(
             str(folder),
-            got=f"{type(error).__name__}: {telling[-1].strip()[:200]}",
+            got=_telling_line(error),
             expected="a checkpoint of this model, in files that hold tensors and plain values",
         ) from error
     return state
+
+
+def _telling_line(error: BaseException) -> str:
+    """The line that says what happened, out of a message to which torch adds advice and tracebacks."""
+    lines = str(error).splitlines() or [""]
+    telling = [line for line in lines if "rror: " in line] or lines
+    return f"{type(error).__name__}: {telling[-1].strip()[:200]}"
 
 
 def _sharded_state(model: DistributedDataParallel, optimizer: MegatronOptimizer, *, is_loading: bool) -> dict[str, Any]:

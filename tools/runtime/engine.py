@@ -43,13 +43,15 @@ class Engine:
         """Learn from one global batch; the gradient is that of the mean loss over its supervised tokens."""
         began = time.perf_counter()
         if self._draws_random:  # random states are a function of the step, so none needs saving
-            seed_everything(self._recipe.seed + batch.step)
+            seed_everything(self._recipe.seed, step=batch.step + 1)
         statistics = StepStatistics(len(batch.bins))
         set_hyperparameters(self.optimizer, self._recipe.optimizer, learning_rate)
         self.model.zero_grad_buffer()
         self.optimizer.zero_grad()
         self._forward_backward(batch.micro_batches, statistics, forward_only=False)
         _, gradient_norm, _ = self.optimizer.step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # the sums below wait for the device anyway; here it keeps the clock honest
         seconds = time.perf_counter() - began
         sums = statistics.reduce(digest=batch.digest(), stop_requested=stop_requested)
         return StepResult(sums, float(gradient_norm), seconds)

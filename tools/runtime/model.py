@@ -1,5 +1,7 @@
 """The GPT of a recipe on megatron-core: configuration, layer specs, data-parallel wrapper."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -44,8 +46,15 @@ def transformer_config(recipe: Recipe) -> TransformerConfig:
     """TransformerConfig of a recipe; what Megatron itself refuses becomes a UserError with its own words."""
     refuse_impossible_model(recipe.model)
     fields = {name: value for name, value in _model_fields(recipe.model).items() if name not in GPT_FIELDS}
-    try:
+    with _in_megatrons_words():
         return TransformerConfig(**{**_runtime_fields(recipe), **fields})
+
+
+@contextmanager
+def _in_megatrons_words() -> Iterator[None]:
+    """A model or layout that megatron-core refuses to build is the recipe's mistake, told in megatron-core's words."""
+    try:
+        yield
     except (ValueError, AssertionError, TypeError) as error:
         reason = str(error).strip().splitlines()
         raise UserError("model", expected=reason[0] if reason else "another combination of fields") from error
@@ -62,6 +71,8 @@ def refuse_impossible_model(model: Model) -> None:
         raise UserError(
             "model.num_moe_experts", got=str(fields["num_moe_experts"]), expected=missing, fix="leave it out"
         )
+    if low := fields.get("fp8") or fields.get("fp4"):
+        raise UserError("model.fp8", got=str(low), expected=missing, fix="leave it out")
     if modules:
         raise UserError("model.recompute_modules", got=modules[0], expected=missing, fix="recompute core_attn or mlp")
 
@@ -112,15 +123,16 @@ def build_model(recipe: Recipe, vocab_size: int) -> DistributedDataParallel:
     """This rank's part of the model, weights drawn from the recipe's seed, wrapped for data parallelism."""
     config = transformer_config(recipe)
     gpt_fields = {name: value for name, value in _model_fields(recipe.model).items() if name in GPT_FIELDS}
-    model = GPTModel(
-        config=config,
-        transformer_layer_spec=_layer_spec(config),
-        vocab_size=padded_vocabulary(vocab_size),
-        max_sequence_length=recipe.sequence_length,
-        pre_process=parallel_state.is_pipeline_first_stage(),
-        post_process=parallel_state.is_pipeline_last_stage(),
-        **gpt_fields,
-    ).to(device())
+    with _in_megatrons_words():
+        model = GPTModel(
+            config=config,
+            transformer_layer_spec=_layer_spec(config),
+            vocab_size=padded_vocabulary(vocab_size),
+            max_sequence_length=recipe.sequence_length,
+            pre_process=parallel_state.is_pipeline_first_stage(),
+            post_process=parallel_state.is_pipeline_last_stage(),
+            **gpt_fields,
+        ).to(device())
     draw_initial_weights(model, recipe.seed)
     return _wrap(model, recipe)
 

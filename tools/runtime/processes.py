@@ -1,8 +1,10 @@
 """The processes of a run: torch.distributed, megatron-core's parallel state, this rank's place in the layout."""
 
+import hashlib
 import os
 import warnings
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.distributed as dist
@@ -39,6 +41,7 @@ def device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
+@cache
 def has_transformer_engine() -> bool:
     """Whether Transformer Engine can be used here."""
     if not torch.cuda.is_available():
@@ -92,6 +95,10 @@ def refuse_packed_pipeline(recipe: Recipe, packed: list[str]) -> None:
 def start(parallelism: Parallelism) -> Layout:
     """Join the other processes of a torchrun launch, or stand alone; sets up megatron-core's groups."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    tasks = os.environ.get("SLURM_NTASKS", "1")
+    if "WORLD_SIZE" not in os.environ and tasks != "1":
+        got = f"{tasks} tasks that don't know of each other"
+        raise UserError("srun", got=got, expected="one torchrun a node (docs/parallel.md)")
     refuse_impossible(parallelism, world_size)
     prepare()
     if torch.cuda.is_available():
@@ -138,12 +145,18 @@ def _initialize_groups(parallelism: Parallelism) -> Layout:
     )
 
 
-def seed_everything(seed: int) -> None:
-    """Set every random state of this process from one number; each step does so, and no state needs saving."""
+def seed_everything(seed: int, *, step: int = 0) -> None:
+    """Set every random state of this process from the run's seed and the step, so that no state needs saving.
+
+    Pipeline stages draw differently, data-parallel ranks alike, and tensor-parallel ranks as megatron-core has it; the
+    hash keeps one step's seeds from being another's, shifted by a rank.
+    """
     from megatron.core import parallel_state, tensor_parallel
 
-    torch.manual_seed(seed + 100 * parallel_state.get_pipeline_model_parallel_rank())
-    tensor_parallel.model_parallel_cuda_manual_seed(seed, force_reset_rng=True)
+    place = f"{seed}/{step}/{parallel_state.get_pipeline_model_parallel_rank()}"
+    mixed = int.from_bytes(hashlib.blake2b(place.encode(), digest_size=8).digest(), "little") >> 33
+    torch.manual_seed(mixed)
+    tensor_parallel.model_parallel_cuda_manual_seed(mixed, force_reset_rng=True)
 
 
 def stop() -> None:
