@@ -34,12 +34,9 @@ def test_a_spike_names_documents_and_the_way_on(workplace):
 
 
 def test_a_loss_that_is_no_number(workplace):
+    """It stops, and the tracker is told that the run failed."""
     message = stop(workplace, "phases.0.learning_rate={from: 1e30, to: 1e30, shape: constant}")
     assert "the gradient norm nan" in message
     assert "last good checkpoint: none" in message
-
-
-def test_the_failed_run_is_told_to_the_tracker(workplace):
-    stop(workplace, "phases.0.learning_rate={from: 1e30, to: 1e30, shape: constant}")
     journal = (workplace.folder / "run" / "tracking" / "journal.jsonl").read_text().splitlines()
     assert [json.loads(line)["status"] for line in journal if '"kind":"end"' in line] == ["FAILED"]
