@@ -112,8 +112,10 @@ def prepare() -> None:
     """Make this process ready to import megatron-core; call it first.
 
     Answers for CUDA where there is none, and leaves out what megatron-core and torch say about parts that are not
-    installed.
+    installed. On the CPU no kernel is compiled, and loading the compiler would take two seconds of every start.
     """
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     warnings.filterwarnings("ignore", module=r"megatron\.|torch\.")
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf Tensor")
     cpu_compat.install()
