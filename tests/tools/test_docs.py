@@ -112,6 +112,7 @@ def default_of(field):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_command_lines_parse(page):
+    """`parse` asserts that command and options exist; the next test shows it refuse."""
     for words in commands_in(page):
         parse(words)
 

@@ -95,7 +95,7 @@ def refuse_packed_pipeline(recipe: Recipe, packed: list[str]) -> None:
 def start(parallelism: Parallelism) -> Layout:
     """Join the other processes of a torchrun launch, or stand alone; sets up megatron-core's groups."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    tasks = os.environ.get("SLURM_NTASKS", "1")
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     if "WORLD_SIZE" not in os.environ and tasks != "1":
         got = f"{tasks} tasks that don't know of each other"
         raise UserError("srun", got=got, expected="one torchrun a node (docs/parallel.md)")
