@@ -1,1 +1,1 @@
-"""Curves on the token clock: shapes, segments, whole schedules, batch-size ramps. Imports numpy and nothing else."""
+"""Curves on the token clock: shapes, segments, whole schedules, batch-size ramps; numpy alone but for one adapter."""

@@ -58,8 +58,8 @@ class BatchSizeRamp:
         return tuple(tokens for tokens, _ in self.entries)
 
 
-class _Run(NamedTuple):
-    """Steps of one size in a row."""
+class Run(NamedTuple):
+    """Steps of one size in a row: a line of the step table."""
 
     first_step: int
     first_sample: int
@@ -101,7 +101,7 @@ class Steps:
     @property
     def num_steps(self) -> int:
         """Whole global batches in the run."""
-        last = self._runs[-1]
+        last = self.runs[-1]
         return last.first_step + last.num_steps
 
     @property
@@ -135,17 +135,26 @@ class Steps:
         1
         """
         _check("sample", sample, limit=self.total_samples - self.leftover_samples)
-        run = self._runs[bisect_right(self._first_samples, sample) - 1]
+        run = self.runs[bisect_right(self._first_samples, sample) - 1]
         return run.first_step + (sample - run.first_sample) // run.batch_size
 
     @cached_property
-    def _runs(self) -> tuple[_Run, ...]:
+    def runs(self) -> tuple[Run, ...]:
+        """The whole step table: a line for each size that has steps, in order; one line without steps in an empty run.
+
+        >>> Steps(BatchSizeRamp(((0, 4), (60, 8))), sequence_length=10, total_samples=30).runs[1]
+        Run(first_step=2, first_sample=8, batch_size=8, num_steps=2)
+        """
+        lines = self._lines()
+        return tuple(line for line in lines if line.num_steps) or lines[:1]
+
+    def _lines(self) -> tuple[Run, ...]:
         runs, step, sample = [], 0, 0
         next_from_tokens = (*(tokens for tokens, _ in self.ramp.entries[1:]), None)
         for (_, size), until_tokens in zip(self.ramp.entries, next_from_tokens, strict=True):
             fitting = (self.total_samples - sample) // size
             wanted = fitting if until_tokens is None else self._steps_until(until_tokens, sample=sample, size=size)
-            runs.append(_Run(step, sample, size, min(wanted, fitting)))
+            runs.append(Run(step, sample, size, min(wanted, fitting)))
             step, sample = step + runs[-1].num_steps, sample + runs[-1].num_steps * size
             if fitting < wanted:
                 break
@@ -158,15 +167,14 @@ class Steps:
 
     @cached_property
     def _first_steps(self) -> tuple[int, ...]:
-        return tuple(run.first_step for run in self._runs)
+        return tuple(run.first_step for run in self.runs)
 
     @cached_property
     def _first_samples(self) -> tuple[int, ...]:
-        return tuple(run.first_sample for run in self._runs)
+        return tuple(run.first_sample for run in self.runs)
 
-    def _run_of_step(self, step: int) -> _Run:
-        # Runs without a step share their first step with the run after them, which is the one found.
-        return self._runs[bisect_right(self._first_steps, step) - 1]
+    def _run_of_step(self, step: int) -> Run:
+        return self.runs[bisect_right(self._first_steps, step) - 1]
 
 
 def _check(name: str, value: int, *, limit: int) -> None:

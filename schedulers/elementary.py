@@ -33,6 +33,11 @@ def expm1(x: Number) -> Number:
     return math.expm1(x) if isinstance(x, float) else np.expm1(x)
 
 
+def log1p(x: Number) -> Number:
+    """ln(1 + x), exact near 0."""
+    return math.log1p(x) if isinstance(x, float) else np.log1p(x)
+
+
 def power(x: Number, exponent: float) -> Number:
     """x^exponent, x >= 0."""
     return math.pow(x, exponent) if isinstance(x, float) else np.power(x, exponent)
@@ -49,4 +54,4 @@ def between(low: float, x: Number, high: float) -> Number:
     >>> between(0.0, 1.5, 1.0)
     1.0
     """
-    return min(max(x, low), high) if isinstance(x, float) else np.clip(x, low, high)
+    return min(max(x, low), high) if isinstance(x, float) else np.minimum(np.maximum(x, low), high)

@@ -7,23 +7,32 @@ decay = Segment(80_000_000, 100_000_000, 3e-4, 3e-5, "1-sqrt")
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, asdict, dataclass, fields
+from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .curve import Shape
 from .errors import ScheduleError, nearest
-from .shapes import SHAPES, Exponential, HalfLife, InverseSqrt, Power, Shape
+from .scaling import Exponential, HalfLife, InverseSqrt, PowerLaw
+from .shapes import SHAPES, OneMinusPower, Power
+
+_PARAMETERS = {  # which shapes take it, and whether they need it
+    "exponent": (("power", "1-power", "power_law"), True),
+    "half_life_tokens": (("half_life",), True),
+    "timescale_tokens": (("inverse_sqrt", "power_law"), False),
+}
+_OWN_PACE = ("half_life", "inverse_sqrt", "power_law")
 
 
 @dataclass(frozen=True)
 class Segment:
     """A curve from `start_value` at `start_tokens` to `end_value` at `end_tokens`.
 
-    Two shapes don't arrive at `end_value` but stop at it: `half_life` (set `half_life_tokens`) and `inverse_sqrt`
-    keep a pace of their own, and `end_value` is their floor. `power` takes `exponent`.
+    Three shapes don't arrive at `end_value` but stop at it: `half_life`, `inverse_sqrt` and `power_law` keep a pace
+    of their own, and `end_value` is their floor.
 
     Args:
         start_tokens: First token of the segment, at least 0.
@@ -31,6 +40,11 @@ class Segment:
         start_value: The value at `start_tokens`, exactly; finite, at least 0.
         end_value: The value at `end_tokens`, exactly, or the floor; finite, at least 0.
         shape: A name of `schedulers.shapes.SHAPES`.
+        exponent: Of `power`, `1-power` and `power_law`, above 0.
+        half_life_tokens: Of `half_life`, above 0.
+        timescale_tokens: Of `inverse_sqrt` and `power_law`: what their own clock shows at the start, above 0;
+            `start_tokens` if left out, the run's own clock.
+        uncut_end_tokens: Where the curve would have ended, if it was cut at `end_tokens`; `end_value` belongs there.
 
     Raises:
         ScheduleError: A field out of its range, or one that the shape doesn't take.
@@ -47,6 +61,8 @@ class Segment:
     _: KW_ONLY
     exponent: float | None = None
     half_life_tokens: int | None = None
+    timescale_tokens: int | None = None
+    uncut_end_tokens: int | None = None
 
     def __post_init__(self) -> None:
         for problem in self._problems():
@@ -65,14 +81,27 @@ class Segment:
         0.5
         """
         if isinstance(tokens, np.ndarray):
-            return self._values(tokens)
+            inside = self.values_inside(np.clip(tokens, self.start_tokens, self.end_tokens))
+            return np.where(tokens >= self.end_tokens, self.last_value, inside)
         if tokens <= self.start_tokens:
             return self.start_value
         if tokens >= self.end_tokens:
             return self.last_value
-        return self.curve.value(self._progress(tokens), start=self.start_value, end=self.end_value)
+        return self._value_inside(tokens)
 
-    def integral(self, start_tokens: int, end_tokens: int) -> float:
+    def values_inside(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The values at positions from `start_tokens` on and before `end_tokens`, which is not checked.
+
+        >>> Segment(0, 100, 0.0, 1.0).values_inside(np.array([0, 25])).tolist()
+        [0.0, 0.25]
+        """
+        done = (tokens - self.start_tokens).astype(np.float64)
+        values = self.curve.value(done, self._curve_tokens, start=self.start_value, end=self.end_value)
+        if not self._starts_exactly:
+            np.copyto(values, self.start_value, where=done == 0.0)
+        return values
+
+    def integral(self, start_tokens: float, end_tokens: float) -> float:
         """The integral of the value over [start_tokens, end_tokens), within the segment, in value x tokens.
 
         >>> Segment(0, 100, 0.0, 1.0).integral(0, 100)
@@ -82,15 +111,35 @@ class Segment:
             span, asked = (self.start_tokens, self.end_tokens), (start_tokens, end_tokens)
             raise ScheduleError(f"integral over {asked} of a segment over {span}; ask for a part of it, in order")
         before, upto = (
-            self.curve.integral(self._progress(edge), start=self.start_value, end=self.end_value)
+            self.curve.integral(
+                (edge - self.start_tokens) / self._curve_tokens, start=self.start_value, end=self.end_value
+            )
             for edge in (start_tokens, end_tokens)
         )
-        return (upto - before) * self.num_tokens
+        return (upto - before) * self._curve_tokens
+
+    def cut(self, at_tokens: int) -> "Segment":
+        """The segment up to a position inside it: what is cut keeps its pace, and is never stretched.
+
+        >>> decay = Segment(0, 100, 1.0, 0.0).cut(40)
+        >>> decay.end_tokens, decay.last_value, decay.value(20)
+        (40, 0.6, 0.8)
+        """
+        if not self.start_tokens < at_tokens < self.end_tokens:
+            raise ScheduleError(
+                f"cut at {at_tokens} tokens; expected one inside {self.start_tokens}..{self.end_tokens}"
+            )
+        return replace(self, end_tokens=at_tokens, uncut_end_tokens=None if self.is_flat else self.curve_end_tokens)
 
     @property
     def num_tokens(self) -> int:
         """Length in tokens."""
         return self.end_tokens - self.start_tokens
+
+    @property
+    def curve_end_tokens(self) -> int:
+        """Where the curve ends, or would have ended if it was cut."""
+        return self.end_tokens if self.uncut_end_tokens is None else self.uncut_end_tokens
 
     @property
     def is_flat(self) -> bool:
@@ -102,24 +151,30 @@ class Segment:
         """Whether the value is lower at the end than at the start; every shape is monotone."""
         return self.last_value < self.start_value
 
+    @property
+    def rises(self) -> bool:
+        """Whether the value is higher at the end than at the start."""
+        return self.last_value > self.start_value
+
     @cached_property
     def last_value(self) -> float:
-        """The value at `end_tokens`: `end_value`, or what the curve gives where it keeps a pace of its own."""
-        if self.curve.arrives:
+        """The value at `end_tokens`: `end_value`, or where the curve stands if it has its own pace or was cut."""
+        if self.curve.arrives and self.uncut_end_tokens is None:
             return self.end_value
-        return self.curve.value(1.0, start=self.start_value, end=self.end_value)
+        return self._value_inside(self.end_tokens)
 
     @cached_property
     def curve(self) -> Shape:
         """The shape with its parameters, which follow from the segment."""
-        if self.exponent is not None:
-            return Power(self.exponent)
-        if self.half_life_tokens is not None:
-            return HalfLife(self.num_tokens / self.half_life_tokens)
         if self.shape == "exponential":
             return Exponential(self.end_value / self.start_value)
-        if self.shape == "inverse_sqrt":
-            return InverseSqrt(self.num_tokens / self.start_tokens)
+        if self.half_life_tokens is not None:
+            return HalfLife(self._curve_tokens / self.half_life_tokens)
+        if self.shape in ("inverse_sqrt", "power_law"):
+            growth = self._curve_tokens / (self.timescale_tokens or self.start_tokens)
+            return PowerLaw(growth, self.exponent) if self.exponent is not None else InverseSqrt(growth)
+        if self.exponent is not None:
+            return Power(self.exponent) if self.shape == "power" else OneMinusPower(self.exponent)
         return SHAPES[self.shape]()
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,18 +201,17 @@ class Segment:
                 raise ScheduleError(f"segment {dict(state)}: {key} is missing; add it")
         return cls(**state)
 
-    @overload
-    def _progress(self, tokens: int) -> float: ...
-    @overload
-    def _progress(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]: ...
-    def _progress(self, tokens: Any) -> Any:
-        return (tokens - self.start_tokens) / self.num_tokens
+    def _value_inside(self, tokens: int) -> float:
+        done = float(tokens - self.start_tokens)
+        return self.curve.value(done, self._curve_tokens, start=self.start_value, end=self.end_value)
 
-    def _values(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-        progress = np.clip(self._progress(tokens), 0.0, 1.0)
-        values = self.curve.value(progress, start=self.start_value, end=self.end_value)
-        values = np.where(tokens <= self.start_tokens, self.start_value, values)
-        return np.where(tokens >= self.end_tokens, self.last_value, values)
+    @cached_property
+    def _curve_tokens(self) -> float:
+        return float(self.curve_end_tokens - self.start_tokens)
+
+    @cached_property
+    def _starts_exactly(self) -> bool:
+        return self._value_inside(self.start_tokens) == self.start_value
 
     def _problems(self) -> Iterator[str]:
         yield from self._field_problems()
@@ -167,10 +221,10 @@ class Segment:
             yield f"constant from {start} to {end}; expected equal values, or name the shape of the change"
         if self.shape == "exponential" and min(start, end) <= 0:
             yield f"exponential from {start} to {end}; expected both above 0: it never reaches 0"
-        if self.shape in ("half_life", "inverse_sqrt") and not 0 < start >= end:
+        if self.shape in _OWN_PACE and not 0 < start >= end:
             yield f"{self.shape} from {start} to {end}; expected a start above 0 and a floor not above the start"
-        if self.shape == "inverse_sqrt" and self.start_tokens == 0:
-            yield "inverse_sqrt from token 0 is infinitely steep; expected a segment before it, such as a warmup"
+        if self.shape in ("inverse_sqrt", "power_law") and not (self.start_tokens or self.timescale_tokens):
+            yield f"{self.shape} from token 0 is infinitely steep; expected timescale_tokens, or a warmup before it"
 
     def _field_problems(self) -> Iterator[str]:
         for name in ("start_tokens", "end_tokens"):
@@ -178,6 +232,8 @@ class Segment:
                 yield f"{name}={getattr(self, name)!r}; expected an int"
         if not 0 <= self.start_tokens < self.end_tokens:
             yield "expected 0 <= start_tokens < end_tokens"
+        if self.uncut_end_tokens is not None and not self.uncut_end_tokens > self.end_tokens:
+            yield f"uncut_end_tokens={self.uncut_end_tokens!r}; expected one after end_tokens, or none"
         for name in ("start_value", "end_value"):
             if not _is_finite(getattr(self, name)) or getattr(self, name) < 0:
                 yield f"{name}={getattr(self, name)!r}; expected a finite number of at least 0"
@@ -185,12 +241,12 @@ class Segment:
             yield f"shape={self.shape!r} is unknown; {nearest(self.shape, known=SHAPES)}"
 
     def _parameter_problems(self) -> Iterator[str]:
-        for name, owner in (("exponent", "power"), ("half_life_tokens", "half_life")):
+        for name, (owners, needed) in _PARAMETERS.items():
             given = getattr(self, name)
-            if self.shape != owner and given is not None:
-                yield f"{name}={given} is set, but shape={self.shape!r}; only {owner} takes it, remove it"
-            if self.shape == owner and not (_is_finite(given) and given > 0):
-                yield f"shape={owner!r} with {name}={given!r}; expected a number above 0"
+            if self.shape not in owners and given is not None:
+                yield f"{name}={given} is set, but shape={self.shape!r}; {' or '.join(owners)} takes it, remove it"
+            if self.shape in owners and (needed or given is not None) and not (_is_finite(given) and given > 0):
+                yield f"shape={self.shape!r} with {name}={given!r}; expected a number above 0"
 
 
 def _is_finite(value: object) -> bool:

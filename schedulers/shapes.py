@@ -1,65 +1,19 @@
-"""How a value travels from one edge of a segment to the other, as a function of progress.
+"""The shapes: curves that arrive at `end`, and the name of every curve there is.
 
-    u       progress, 0 at the segment's start and 1 at its end; a number or a float64 array
-    fall    f(u), falls from f(0) = 1
-    rise    1 - f(u), written so that it stays exact near 0
-    area    F(u), the integral of f from 0 to u
-
-Two families turn f into a value, and every value lies between `start` and `end`:
-
-    Shape     end + (start - end) f(u), with f(1) = 0. Falls or rises, and arrives at `end`.
-    Scaling   start f(u). A curve with a pace of its own stops at `end` as at a floor, or does not reach it.
-
-A new shape is a class of two or three formulas and its name in `SHAPES`.
+A new one is a class of two or three formulas and its name in `SHAPES`.
 
 >>> SHAPES["cosine"]().value(0.5, start=3.0, end=1.0)
 2.0
 """
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
 
-from .elementary import Number, between, cos, expm1, exponential, power, sin, sqrt
-
-
-class Shape(ABC):
-    """A curve from `start` at u = 0 to `end` at u = 1: end + (start - end) f(u), where f falls from 1 to 0."""
-
-    arrives: ClassVar[bool] = True  # is the value at u = 1 `end`?
-
-    @abstractmethod
-    def fall(self, u: Number) -> Number:
-        """f(u), the share of the way that is still left; f(0) = 1."""
-
-    def rise(self, u: Number) -> Number:
-        """1 - f(u), the share of the way that is done."""
-        return 1.0 - self.fall(u)
-
-    @abstractmethod
-    def area(self, u: Number) -> Number:
-        """F(u), the integral of f from 0 to u."""
-
-    def value(self, u: Number, *, start: float, end: float) -> Number:
-        """The value at progress u, up to rounding `start` at 0 and `end` at 1, and never outside the two.
-
-        >>> Linear().value(0.25, start=0.0, end=2.0)
-        0.5
-        """
-        # Added to the lower value, so that what is small stays exact.
-        low, share = (end, self.fall(u)) if start >= end else (start, self.rise(u))
-        return between(min(start, end), low + abs(start - end) * share, max(start, end))
-
-    def integral(self, u: float, *, start: float, end: float) -> float:
-        """The integral of the value over progress from 0 to u.
-
-        >>> Linear().integral(1.0, start=0.0, end=2.0)
-        1.0
-        """
-        return end * u + (start - end) * self.area(u)
+from .curve import Shape
+from .elementary import Number, cos, expm1, exponential, power, sin, sqrt
+from .scaling import Exponential, HalfLife, InverseSqrt, PowerLaw
 
 
 class Constant(Shape):
@@ -96,6 +50,9 @@ class Linear(Shape):
     def area(self, u: Number) -> Number:
         """u - u^2/2."""
         return u - 0.5 * u * u
+
+    def _risen(self, height: float, done: Number, total: float) -> Number:
+        return height * done / total  # multiplied first, as Megatron does, so that a warmup has its very bits
 
 
 class Cosine(Shape):
@@ -178,99 +135,95 @@ class Power(Shape):
         return (1.0 - power(1.0 - u, self.exponent + 1.0)) / (self.exponent + 1.0)
 
 
-class Scaling(Shape):
-    """A curve that multiplies: start f(u), held between `start` and `end`."""
-
-    def reach(self, level: float) -> float:
-        """The progress at which f falls to `level` and the floor takes over; infinite where it never does."""
-        return math.inf
-
-    def value(self, u: Number, *, start: float, end: float) -> Number:
-        """The value at progress u: `start` at 0; see the shape for 1."""
-        return between(min(start, end), start * self.fall(u), max(start, end))
-
-    def integral(self, u: float, *, start: float, end: float) -> float:
-        """The integral of the value over progress from 0 to u, floor included.
-
-        >>> HalfLife(2.0).integral(1.0, start=1.0, end=1.0)
-        1.0
-        """
-        moving = min(u, self.reach(end / start))
-        return start * self.area(moving) + end * (u - moving)
-
-
 @dataclass(frozen=True)
-class Exponential(Scaling):
-    """f(u) = ratio^u with ratio = end/start: equal factors in equal tokens, `end` at u = 1. Both values above 0.
+class OneMinusPower(Shape):
+    """f(u) = 1 - u^exponent, exponent > 0: `1-sqrt` at 1/2, `square` at 2 (arXiv 2405.18392 compares both).
 
-    >>> Exponential(0.25).fall(0.5)
+    >>> OneMinusPower(3.0).fall(0.5)
+    0.875
+    """
+
+    exponent: float
+
+    def fall(self, u: Number) -> Number:
+        """1 - u^p."""
+        return 1.0 - power(u, self.exponent)
+
+    def rise(self, u: Number) -> Number:
+        """u^p."""
+        return power(u, self.exponent)
+
+    def area(self, u: Number) -> Number:
+        """u - u^(p+1) / (p+1)."""
+        return u - u * power(u, self.exponent) / (self.exponent + 1.0)
+
+
+class MirrorCosine(Shape):
+    """f(u) = 2 (1 - u) - (1 + cos(pi u)) / 2, the cosine mirrored at the line (the code behind arXiv 2405.18392).
+
+    Steep at both edges, where the cosine is level: its slope is -2 there and pi/2 - 2 halfway.
+
+    >>> MirrorCosine().fall(0.5)
     0.5
     """
 
-    ratio: float
-
     def fall(self, u: Number) -> Number:
-        """ratio^u."""
-        return exponential(self.ratio, u)
+        """2 (1 - u) - (1 + cos(pi u)) / 2."""
+        return 2.0 * (1.0 - u) - 0.5 * (cos(math.pi * u) + 1.0)
+
+    def rise(self, u: Number) -> Number:
+        """2 u - sin(pi u / 2)^2."""
+        half = sin(0.5 * math.pi * u)
+        return 2.0 * u - half * half
 
     def area(self, u: Number) -> Number:
-        """(ratio^u - 1) / ln(ratio)."""
-        rate = math.log(self.ratio)
-        return expm1(rate * u) / rate if rate else u
+        """2 u - u^2 - (u + sin(pi u) / pi) / 2."""
+        return 2.0 * u - u * u - 0.5 * (u + sin(math.pi * u) / math.pi)
 
 
-@dataclass(frozen=True)
-class HalfLife(Scaling):
-    """f(u) = 0.5^(halvings u): MiniCPM's decay 0.5^((s-S)/T), T a half-life and not a length (arXiv 2404.06395).
+class HalfCosine(Shape):
+    """f(u) = 1 - sin(pi u / 2), the second half of a cosine: steepest at its start, level at its end.
 
-    At u = 1 it stands where the halvings brought it, 0.5^halvings, unless `end` stopped it earlier.
+    It carries a cosine on from its middle over another length, as OLMo 3 went from 5T to 7T tokens.
 
-    >>> HalfLife(3.0).fall(1.0)
-    0.125
-    """
-
-    arrives = False
-    halvings: float
-
-    def fall(self, u: Number) -> Number:
-        """0.5^(halvings u)."""
-        return exponential(0.5, self.halvings * u)
-
-    def area(self, u: Number) -> Number:
-        """(1 - 0.5^(halvings u)) / (halvings ln 2)."""
-        rate = self.halvings * math.log(2.0)
-        return expm1(-rate * u) / -rate
-
-    def reach(self, level: float) -> float:
-        """log2(1/level) / halvings."""
-        return -math.log2(level) / self.halvings if level > 0.0 else math.inf
-
-
-@dataclass(frozen=True)
-class InverseSqrt(Scaling):
-    """f = sqrt(S/s) on the run's own clock, S the segment's first token (arXiv 1706.03762).
-
-    With growth = length/S that is f(u) = 1 / sqrt(1 + growth u). At u = 1 it stands at sqrt(S/s), unless `end`
-    stopped it earlier.
-
-    >>> InverseSqrt(3.0).fall(1.0)
+    >>> round(HalfCosine().fall(1 / 3), 15)
     0.5
     """
 
-    arrives = False
-    growth: float
-
     def fall(self, u: Number) -> Number:
-        """1 / sqrt(1 + growth u)."""
-        return 1.0 / sqrt(1.0 + self.growth * u)
+        """1 - sin(pi u / 2)."""
+        return 1.0 - sin(0.5 * math.pi * u)
+
+    def rise(self, u: Number) -> Number:
+        """sin(pi u / 2)."""
+        return sin(0.5 * math.pi * u)
 
     def area(self, u: Number) -> Number:
-        """2 (sqrt(1 + growth u) - 1) / growth, without its cancellation near 0."""
-        return 2.0 * u / (sqrt(1.0 + self.growth * u) + 1.0)
+        """u - (2/pi) (1 - cos(pi u / 2))."""
+        quarter = sin(0.25 * math.pi * u)
+        return u - 4.0 / math.pi * quarter * quarter
 
-    def reach(self, level: float) -> float:
-        """(1/level^2 - 1) / growth."""
-        return (1.0 / level / level - 1.0) / self.growth if level > 0.0 else math.inf
+
+class MegatronExponential(Shape):
+    """f(u) = 2 0.5^u - 1: what Megatron calls an exponential decay. It arrives at `end`, as an exponential cannot.
+
+    The default `--lr-wsd-decay-style` of Megatron-LM; a line that sags by at most 0.0861, at u = 0.47.
+
+    >>> MegatronExponential().fall(1.0)
+    0.0
+    """
+
+    def fall(self, u: Number) -> Number:
+        """2 0.5^u - 1."""
+        return 2.0 * exponential(0.5, u) - 1.0
+
+    def rise(self, u: Number) -> Number:
+        """2 (1 - 0.5^u), exact near 0."""
+        return -2.0 * expm1(-math.log(2.0) * u)
+
+    def area(self, u: Number) -> Number:
+        """2 (1 - 0.5^u) / ln 2 - u."""
+        return -2.0 * expm1(-math.log(2.0) * u) / math.log(2.0) - u
 
 
 SHAPES: Mapping[str, type[Shape]] = MappingProxyType(
@@ -284,5 +237,10 @@ SHAPES: Mapping[str, type[Shape]] = MappingProxyType(
         "exponential": Exponential,
         "half_life": HalfLife,
         "inverse_sqrt": InverseSqrt,
+        "power_law": PowerLaw,
+        "1-power": OneMinusPower,
+        "mirror_cosine": MirrorCosine,
+        "half_cosine": HalfCosine,
+        "megatron_exponential": MegatronExponential,
     }
 )

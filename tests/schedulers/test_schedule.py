@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schedulers.errors import ScheduleError
@@ -38,7 +38,9 @@ RESTARTS = Schedule(
 def schedules(draw):
     edges = sorted(draw(st.sets(st.integers(0, 2000), min_size=2, max_size=8)))
     values = draw(st.lists(st.sampled_from([0.0, 1e-5, 0.1, 0.25, 1.0]), min_size=len(edges), max_size=len(edges)))
-    shapes = st.sampled_from(["linear", "cosine", "1-sqrt", "square"])
+    shapes = st.sampled_from(
+        ["linear", "cosine", "1-sqrt", "square", "mirror_cosine", "half_cosine", "megatron_exponential"]
+    )
     return Schedule(
         tuple(
             Segment(a, b, x, y, draw(shapes)) for a, b, x, y in zip(edges, edges[1:], values, values[1:], strict=False)
@@ -100,6 +102,22 @@ def test_array_agrees_with_numbers(schedule, tokens):
     assert abs(array - [schedule.value(n) for n in tokens]).max() <= np.spacing(1.0)
 
 
+@pytest.mark.parametrize("lowest", [-5, 0])
+def test_many_positions_in_any_order(lowest):
+    tokens = np.random.default_rng(0).integers(lowest, 80, 70_001)
+    values = np.array([RESTARTS.value(n) for n in range(lowest, 80)])[tokens - lowest]
+    for order in (slice(None), np.argsort(tokens), slice(None, None, 2)):
+        assert (abs(RESTARTS.value(tokens[order]) - values[order]) <= np.spacing(1.0)).all()
+
+
+def test_positions_too_large_to_be_packed_with_their_index():
+    far = Schedule((Segment(0, 2**45, 0.0, 1.0), Segment(2**45, 2**50, 1.0, 0.0, "cosine")))
+    for top in (2**46, 2**51):
+        tokens = np.random.default_rng(1).integers(0, top, 1000)
+        tokens[:4] = [0, top - 1, 2**45, 2**45 - 1]
+        assert far.value(tokens) == pytest.approx([far.value(n) for n in tokens.tolist()], abs=np.spacing(1.0), rel=0)
+
+
 def test_array_of_any_form():
     grid = np.arange(1200, dtype=np.int32).reshape(3, 400)
     assert WSD.value(grid).shape == (3, 400)
@@ -125,22 +143,29 @@ def test_integral_adds_up(schedule, positions):
     assert schedule.integral(a, c) == pytest.approx(schedule.integral(a, b) + schedule.integral(b, c), abs=1e-11)
 
 
-@settings(max_examples=20)
-@given(st.tuples(st.integers(0, 1_100_000), st.integers(0, 1_100_000)))
-def test_integral_equals_dense_quadrature(positions):
-    start, end = sorted(positions)
-    waves = Schedule(
-        (
-            Segment(0, 100_000, 0.1, 1.0, "cosine"),
-            Segment(100_000, 300_000, 1.0, 0.5, "cosine"),
-            Segment(300_000, 500_000, 0.5, 1.0),
-            Segment(500_000, 800_000, 0.9, 0.9, "constant"),
-            Segment(800_000, 1_000_000, 0.9, 0.1, "square"),
-        )
+WAVES = Schedule(
+    (
+        Segment(0, 100_000, 0.1, 1.0, "cosine"),
+        Segment(100_000, 300_000, 1.0, 0.5, "mirror_cosine"),
+        Segment(300_000, 500_000, 0.5, 1.0),
+        Segment(500_000, 800_000, 0.9, 0.9, "constant"),
+        Segment(800_000, 900_000, 0.9, 0.1, "square", uncut_end_tokens=1_000_000),
     )
-    midpoints = np.concatenate([s.value(np.arange(s.start_tokens, s.end_tokens) + 0.5) for s in waves.segments])
-    held = np.append(midpoints, np.full(100_000, 0.1))
-    assert waves.integral(start, end) == pytest.approx(float(np.sum(held[start:end])), rel=1e-9)
+)
+
+
+@pytest.fixture(scope="module")
+def summed():
+    """The values at the middle of every token, summed up to each."""
+    middles = [s.value(np.arange(s.start_tokens, s.end_tokens) + 0.5) for s in WAVES.segments]
+    held = np.full(100_000, WAVES.segments[-1].last_value)
+    return np.cumsum(np.concatenate([[0.0], *middles, held]))
+
+
+@given(st.tuples(st.integers(0, 1_000_000), st.integers(0, 1_000_000)))
+def test_integral_equals_dense_quadrature(summed, positions):
+    start, end = sorted(positions)
+    assert WAVES.integral(start, end) == pytest.approx(summed[end] - summed[start], rel=1e-9, abs=1e-9)
 
 
 def test_integral_of_wsd():
@@ -200,6 +225,15 @@ def test_a_running_ramp_is_not_stretched():
     stretched = Schedule((Segment(0, 120, 0.0, MAX), Segment(120, 800, MAX, MAX, "constant"), WSD.segments[2]))
     assert WSD.first_difference(stretched, before_tokens=0) is None
     assert WSD.first_difference(stretched, before_tokens=1) == ("segments[0].end_tokens", 100, 120)
+
+
+def test_a_running_decay_may_be_cut_from_here_on():
+    cut = replaced(2, WSD.segments[2].cut(900))
+    assert [cut.value(n) for n in (899, 900, 5000)] == [WSD.value(899), WSD.value(900), WSD.value(900)]
+    assert WSD.first_difference(cut, before_tokens=900) is None
+    assert WSD.first_difference(cut, before_tokens=901) == ("segments[2].end_tokens", 901, 900)
+    shorter = replaced(2, Segment(800, 900, MAX, MIN, "1-sqrt"))
+    assert cut.first_difference(shorter, before_tokens=850) == ("segments[2].end_tokens", 1000, 900)
 
 
 def test_the_held_end_is_past_too():

@@ -1,0 +1,88 @@
+"""Every finding: once, in one line, with its fix; none for a schedule that is right."""
+
+import pytest
+
+from schedulers.batch_size import BatchSizeRamp, Steps
+from schedulers.builders import cosine, multi_step, wsd
+from schedulers.lint import lint
+from schedulers.row import Row
+from schedulers.waves import warm_waves_stable_decay
+
+STEPS = Steps(BatchSizeRamp(((0, 10),)), sequence_length=10, total_samples=1000)
+
+
+def good(**changes):
+    """The decay ends where the last step begins, at 9900 of 10,000 tokens."""
+    arguments = {"warmup_tokens": 1000, "decay_tokens": 2000, "total_tokens": 9900, "initial": 1e-3, **changes}
+    return wsd(1.0, **arguments)
+
+
+def row():
+    return Row(0, 1e-3).to(1.0, 1000)
+
+
+def test_nothing_to_say_about_a_good_one():
+    assert lint(good(), STEPS) == []
+    waves = warm_waves_stable_decay(
+        1.0, stable=0.5, trough=0.1, warmup_tokens=900, wave_tokens=[2000, 4000], stable_tokens=2000, decay_tokens=1000,
+        initial=1e-3,
+    )  # fmt: skip
+    assert lint(waves, STEPS) == []
+
+
+@pytest.mark.parametrize(
+    ("schedule", "finding"),
+    [
+        (good(initial=0.0), "the first step runs at 0 and learns nothing; warm up from a value above 0"),
+        (
+            Row(0, 1e-3).to(1.0, 20_000).schedule(),
+            "the warmup ends at 20K tokens, after the run's 10K; shorten it",
+        ),
+        (
+            multi_step(1.0, warmup_tokens=1000, total_tokens=9900, drops=[(8000, 0.5)], initial=1e-3),
+            "at 8K tokens from 1 to 0.5: a jump; begin with 1, or leave it if it is meant",
+        ),
+        (
+            row().to(0.2, 2000, "cosine").to(0.7, 2000, "cosine").to(0.5, 0).hold(5000).schedule(),
+            "at 5K tokens from 0.7 to 0.5: a wave ends off the level after it; end it at 0.5",
+        ),
+        (
+            good(total_tokens=12_000, decay="linear"),
+            "the decay ends at 12K tokens, after the run's 10K, which stops at 1; end it with the run",
+        ),
+        (
+            good(total_tokens=11_000, decay="linear"),
+            "the decay ends at 11K tokens, after the run's 10K, which stops at 0.5; end it with the run",
+        ),
+        (
+            good(decay="half_life", half_life_tokens=1000),
+            "the half_life decay stops at 0.25 and never reaches 0; give it more tokens, or a shape that arrives",
+        ),
+        (
+            row().hold(5000).to(2.0, 1000).schedule(),
+            "the last change goes up to 2: a floor above the peak, 1; lower it",
+        ),
+        (
+            good(total_tokens=10_000, decay="linear"),
+            "the last step begins at 9.9K tokens and runs at 0.05, not at 0; end the decay 100 tokens earlier",
+        ),
+    ],
+)
+def test_one_line_each(schedule, finding):
+    assert lint(schedule, STEPS) == [finding]
+
+
+def test_a_ramp_shifts_the_end_of_what_was_counted_in_steps():
+    ramped = Steps(BatchSizeRamp(((0, 5), (5000, 10))), sequence_length=10, total_samples=1000)
+    counted = cosine(1.0, warmup_tokens=1000, total_tokens=ramped.num_steps * 100, initial=1e-3)
+    assert lint(counted, ramped) == [
+        "the decay ends at 15K tokens, after the run's 10K, which stops at 0.283; end it with the run",
+        "the schedule ends at 15K tokens, as if all 150 steps had the final batch size; "
+        "under the ramp the run ends at 10K: give its lengths in tokens",
+    ]
+
+
+def test_a_run_without_steps():
+    assert lint(good(), Steps(BatchSizeRamp(((0, 10),)), sequence_length=10, total_samples=9)) == [
+        "the run has no whole global batch; train longer or on smaller batches"
+    ]
