@@ -21,7 +21,6 @@ from pretrain_gpt import forward_step
 
 from mixer.external_loader import ExternalLoader, held_out
 from mixer.history import History
-from mixer.holdout import Holdout
 from mixer.mixture import Mixture
 from mixer.source import open_source
 
@@ -39,8 +38,8 @@ def train_valid_test_datasets_provider(train_val_test_num_samples, vp_stage=None
     history = History.from_json(document["history"])
     sources = {}
     for name, prefix in document["sources"].items():
-        fixed = Holdout(history.sources[name].generations[0].holdout)
-        sources[name] = open_source(prefix, name=name, sequence_length=args.seq_length, holdout=fixed)
+        read = history.sources[name]
+        sources[name] = open_source(prefix, name=name, sequence_length=args.seq_length, history=read)
     layout = {
         "micro_batch_size": args.micro_batch_size,
         "data_parallel_rank": mpu.get_data_parallel_rank(),

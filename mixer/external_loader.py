@@ -22,19 +22,20 @@ from .errors import DataError
 from .loader import Batch, Loader, check_sources, validation_batches
 from .mixture import Mixture
 from .rows import Source
+from .steps import check_layout
+from .windows import text_masks
 
 if TYPE_CHECKING:
     import torch
-
-_CALLS_AT_ONCE = 16  # micro-batches assembled together, whatever Megatron's global batch is
 
 
 class ExternalLoader:
     """Endless ``next`` until the run's last whole micro-batch of all ranks, then StopIteration.
 
     ``attention_mask`` adds (mbs, 1, S, S) bool, true where attention is forbidden; ``cu_seqlens`` adds Megatron's
-    packed form. Raises DataError where neither is asked for and a source packs several conversations into a row, where
-    a source is not the one that the history knows, and where ``consumed_samples`` is outside the run.
+    packed form. Raises DataError where neither is asked for and a source keeps documents of a row apart, where
+    a source is not the one that the history knows, where one that is still to be drawn is missing, where there is no
+    such rank, and where ``consumed_samples`` is outside the run.
     """
 
     def __init__(
@@ -51,24 +52,24 @@ class ExternalLoader:
         vocab_size: int | None = None,
     ) -> None:
         check_sources(mixture, sources)
-        _check_layout(data_parallel_rank, data_parallel_size, micro_batch_size)
-        packed = [name for name, source in mixture.history.sources.items() if source.generations[-1].window == "packed"]
-        if packed and not (attention_mask or cu_seqlens):
+        check_layout(micro_batch_size=micro_batch_size, rank=data_parallel_rank, num_ranks=data_parallel_size)
+        apart = [name for name, source in sources.items() if not source.plain]
+        if apart and not (attention_mask or cu_seqlens):
             raise DataError(
-                f"source {packed[0]}: packs conversations that would see each other; ask for cu_seqlens (with "
-                "Transformer Engine) or attention_mask"
+                f"source {apart[0]}: keeps documents of a row apart, which would see each other; ask for cu_seqlens "
+                "(with Transformer Engine) or attention_mask"
             )
         self._mixture, self._sources, self._vocab_size = mixture, sources, vocab_size
         self._micro_batch_size, self._rank, self._ranks = micro_batch_size, data_parallel_rank, data_parallel_size
         self._keys = {"attention_mask": attention_mask, "cu_seqlens": cu_seqlens}
         self._loader: Loader | None = None
-        self._micro_batches: Iterator[Batch] = iter(())
         self._seek(consumed_samples)
+        _check_all_open(mixture, sources, consumed_samples)
 
     def __next__(self) -> "dict[str, torch.Tensor]":
         if self._loader is None:
-            self._open()
-        batch = next(self._micro_batches)
+            self._loader = self._open()
+        (batch,) = next(self._loader).micro_batches
         self._consumed_samples += self._samples_a_call
         return megatron_batch(batch, **self._keys)
 
@@ -105,17 +106,18 @@ class ExternalLoader:
         self.close()
         self._consumed_samples = sample
 
-    def _open(self) -> None:
-        self._loader = Loader(
+    def _open(self) -> Loader:
+        size = self._samples_a_call
+        firsts = range(self._consumed_samples, self._mixture.num_samples - size + 1, size)
+        return Loader(
             self._mixture,
             self._sources,
             micro_batch_size=self._micro_batch_size,
             data_parallel_rank=self._rank,
             data_parallel_size=self._ranks,
-            batch_sizes=_blocks(self._consumed_samples, self._mixture.num_samples, self._samples_a_call),
+            batch_sizes=((first, size) for first in firsts),
             vocab_size=self._vocab_size,
         )
-        self._micro_batches = (batch for block in self._loader for batch in block.micro_batches)
 
 
 def held_out(
@@ -150,8 +152,8 @@ def megatron_batch(
 ) -> "dict[str, torch.Tensor]":
     """A micro-batch under Megatron's keys; ``dataset_id`` (index into Mixture.names) and ``epoch`` (mbs,) besides.
 
-    Every tensor is a copy: RerunDataIterator keeps those of a step and writes them into checkpoints, and Megatron may
-    write into any of them.
+    Every tensor is a copy: RerunDataIterator keeps those of a step and writes them into checkpoints, Megatron may write
+    into any of them, and the batch's own memory is used again.
     """
     arrays: dict[str, npt.NDArray[Any]] = {
         "tokens": batch.tokens,
@@ -161,7 +163,7 @@ def megatron_batch(
         "dataset_id": batch.sources,
         "epoch": batch.epochs,
     }
-    segments = np.zeros(batch.tokens.shape, np.int32) if batch.segments is None else batch.segments
+    segments = text_masks(*batch.tokens.shape)[2] if batch.segments is None else batch.segments
     if attention_mask:
         arrays["attention_mask"] = forbidden(segments)
     if cu_seqlens:
@@ -202,14 +204,9 @@ def _tensor(array: npt.NDArray[Any]) -> "torch.Tensor":
     return torch.tensor(array, pin_memory=torch.cuda.is_available())
 
 
-def _blocks(first_sample: int, num_samples: int, samples_a_call: int) -> Iterator[tuple[int, int]]:
-    """(first sample, size) of what is read at once; the last is shorter, and what fills no call is left out."""
-    end = first_sample + (num_samples - first_sample) // samples_a_call * samples_a_call
-    at_once = _CALLS_AT_ONCE * samples_a_call
-    return ((start, min(at_once, end - start)) for start in range(first_sample, end, at_once))
-
-
-def _check_layout(rank: int, ranks: int, micro_batch_size: int) -> None:
-    if not (0 <= rank < ranks and micro_batch_size >= 1):
-        got = f"rank {rank} of {ranks}, micro_batch_size {micro_batch_size}"
-        raise DataError(f"layout of the loader: {got}; expected a rank from 0 to below the size, 1 or more samples")
+def _check_all_open(mixture: Mixture, sources: Mapping[str, Source], sample: int) -> None:
+    """Raise DataError where a source is missing that the run draws from ``sample`` on: now, and not when it comes."""
+    before, all_reads = mixture.reads(sample), mixture.reads(mixture.num_samples)
+    missing = [name for name in mixture.names if name not in sources and before[name] < all_reads[name]]
+    if missing:
+        raise DataError(f"source {missing[0]} is drawn but not open; sources are {', '.join(sources)}")

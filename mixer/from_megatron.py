@@ -5,7 +5,7 @@
     web = IndexedTokens.open("data/web")
     reads = run.reads(0, web, samples=int(counts[0]))
     reads.tokens_read(starts, window_tokens=4096)     # of each window of ours, how much was read: 0 to 4096
-    source = UnreadSource("web", web, 4096, reads)    # unread.py: rows of what is left, and of nothing else
+    source = UnreadSource("web", web, 4096, reads)    # unread.py: rows of what is left, then of everything
 
 GPTDataset is replayed, not read from its caches: numpy's RandomState gives the same stream for ever, and a sample is
 the S tokens (and a label) from a multiple of S on in the shuffled documents laid end to end.

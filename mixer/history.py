@@ -10,48 +10,23 @@ Everything that the reader does follows from this object: two runs with equal hi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise, zip_longest
-from typing import Any, Literal, get_args
+from functools import cached_property
+from typing import Any
 
-from .apportion import MAX_LENGTH, check_weights
-from .cursors import Cursors, Skip, Span, resolve
+from .cursors import Cursors
 from .errors import DataError
-
-Shuffle = Literal["each_epoch", "once", "off"]
-Window = Literal["concatenated", "packed"]
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One state of a source's data: the rows that its draws from ``first_draw`` on are taken from.
-
-    Rows are windows cut from the concatenated documents outside ``holdout`` (runs of tokens, first and end), or packed
-    windows; ``fingerprint`` stands for the files and for all that decides how rows are made of them.
-    """
-
-    first_draw: int
-    num_rows: int
-    fingerprint: str = ""
-    holdout: tuple[tuple[int, int], ...] = ()
-    window: Window = "concatenated"
-
-
-@dataclass(frozen=True)
-class SourceHistory:
-    """A source's generations, oldest first, and whether its order is drawn anew each epoch, once, or not at all."""
-
-    generations: tuple[Generation, ...]
-    shuffle: Shuffle = "each_epoch"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "generations", tuple(self.generations))
+from .generations import Generation, Growth, SourceHistory, check_sources, source_from_json
+from .order import Order
+from .out_of_bounds import check_document_skips, check_skips, settled
+from .past import documents_ahead, first_difference
+from .spans import Cap, DocumentSkip, Ramp, Skip, Span, after, before, check_spans, splice
 
 
 @dataclass(frozen=True)
 class History:
-    """Sources by name, spans from sample 0 on without gaps, and skips in order of start.
+    """Sources by name, spans from sample 0 on without gaps, and skips of samples and of documents.
 
-    Raises DataError where a span, a weight, a skip or a generation makes no sense.
+    Raises DataError where a span, a weight, a ramp, a cap, a skip or a generation makes no sense.
 
     >>> sources = {"web": SourceHistory([Generation(0, 50)]), "code": SourceHistory([Generation(0, 20)])}
     >>> saved = History(seed=1, sequence_length=8, sources=sources, spans=[Span(0, 100, {"web": 1, "code": 0})])
@@ -65,13 +40,18 @@ class History:
     sources: Mapping[str, SourceHistory]
     spans: Sequence[Span]
     skips: Sequence[Skip] = field(default=())
+    document_skips: Sequence[DocumentSkip] = field(default=())
 
     def __post_init__(self) -> None:
-        _check_sources(self.sources)
-        _check_spans(self.spans, self.sources)
-        _check_skips(self.skips, self.num_samples)
+        check_sources(self.sources)
+        check_spans(self.spans, list(self.sources))
+        check_skips(self.skips, self.num_samples)
+        check_document_skips(self.document_skips, self.sources)
+        skips, cursors = settled(self.order, self.sources, self.spans, self.skips, self.document_skips)
         object.__setattr__(self, "spans", tuple(self.spans))
-        object.__setattr__(self, "skips", resolve(list(self.sources), self.spans, self.skips))
+        object.__setattr__(self, "skips", skips)
+        object.__setattr__(self, "document_skips", tuple(self.document_skips))
+        object.__setattr__(self, "_cursors", cursors)
 
     @property
     def num_samples(self) -> int:
@@ -80,37 +60,63 @@ class History:
 
     @property
     def phases(self) -> list[Span]:
-        """Spans as the recipe gave them last: what edits cut is one phase again, with its latest weights."""
+        """Spans as the recipe gave them last: what edits cut is one phase again, with its latest weights and ramp."""
         phases: list[Span] = []
         for span in self.spans:
             start = phases.pop().start_sample if span.continues and phases else span.start_sample
-            phases.append(Span(start, span.end_sample, span.weights))
+            phases.append(Span(start, span.end_sample, span.weights, ramp=span.asked or span.ramp, caps=span.caps))
         return phases
+
+    @cached_property
+    def order(self) -> Order:
+        """Which row each draw reads."""
+        return Order.of(self.seed, self.sequence_length, self.sources)
 
     def cursors(self) -> Cursors:
         """Where each source stands at any sample."""
-        return Cursors.of(list(self.sources), self.spans, self.skips)
+        cursors: Cursors = vars(self)["_cursors"]
+        return cursors
+
+    def draws(self, at_sample: int) -> dict[str, int]:
+        """Draws of each source before a sample, or before the run's end; its cursor there."""
+        counts = self.cursors().counts(min(at_sample, self.num_samples)).tolist()
+        return dict(zip(self.sources, counts, strict=True))
 
     def cut(self, at_sample: int) -> "History":
         """The same run with the span that runs at ``at_sample`` as two; reads exactly the same."""
-        return replace(self, spans=[*_before(self.spans, at_sample), *_after(self.spans, at_sample)])
+        return replace(self, spans=[*before(self.spans, at_sample), *after(self.spans, at_sample)])
+
+    def grown(self, name: str, new: Generation, at_sample: int, how: Growth) -> SourceHistory:
+        """A source that is in the data as ``new`` says from ``at_sample`` on; see SourceHistory.grown.
+
+        >>> web = SourceHistory((Generation(0, 50),))
+        >>> run = History(seed=1, sequence_length=8, sources={"web": web}, spans=[Span(0, 90, {"web": 1})])
+        >>> [g.first_draw for g in run.grown("web", Generation(0, 60), at_sample=70, how="next_epoch").generations]
+        [0, 100]
+        """
+        return self.sources[name].grown(new, self._next_draw(name, at_sample), how)
+
+    def fixed(self, name: str, at_sample: int) -> SourceHistory:
+        """What growth at ``at_sample`` leaves of a source that was drawn before; see SourceHistory.fixed."""
+        return self.sources[name].fixed(self._next_draw(name, at_sample))
+
+    def _next_draw(self, name: str, at_sample: int) -> int:
+        return self.cursors().next_draw(list(self.sources).index(name), min(at_sample, self.num_samples))
 
     def first_difference(self, other: "History", before_sample: int) -> tuple[str, Any, Any] | None:
         """Path and both values of the first thing by which ``other`` would have read otherwise before a sample.
 
-        The phase that runs at ``before_sample`` must have begun at the same sample; its weights and end are free.
+        The phase that runs at ``before_sample`` must have begun at the same sample; its weights, its ramp and its end
+        are free, and so are all caps: those of the past stay as they were.
         """
-        pairs = zip(_locked(self, self, before_sample), _locked(other, self, before_sample), strict=True)
-        for (path, ours), (_, theirs) in pairs:
-            if theirs is not None and ours != theirs:
-                return _narrow(path, ours, theirs)
-        return None
+        return first_difference(self, other, before_sample)
 
     def continue_with(self, new: "History", at_sample: int) -> "History":
         """What was read before ``at_sample`` as it stands here, what comes after as ``new`` says.
 
         Each source goes on from its cursor, one that left and returns included. The running span is cut only if what
-        follows differs. Raises DataError, naming the first field, where ``new`` contradicts what was read.
+        follows differs, and a ramp in it begins anew from the shares in force. Raises DataError, naming the first
+        field, where ``new`` contradicts what was read.
         """
         difference = self.first_difference(new, at_sample)
         if difference:
@@ -119,16 +125,28 @@ class History:
                 f"{path}: {theirs}, but up to sample {at_sample:,} the run has read with {ours}; "
                 "put it back, or begin a new run"
             )
-        drawn = _drawn(self, at_sample)
         kept = [skip for skip in self.skips if skip.start < at_sample]
         ahead = [replace(skip, draws=None) for skip in new.skips if skip.start >= at_sample]
         return History(
             seed=new.seed,
             sequence_length=new.sequence_length,
-            sources={**new.sources, **{name: self.sources[name] for name in self.sources if name in drawn}},
-            spans=_splice(_before(self.spans, at_sample), _after(new.spans, at_sample)),
+            sources={**new.sources, **self._sources_left_out(new, at_sample)},
+            spans=splice(before(self.spans, at_sample), after(new.spans, at_sample), self._shares(at_sample)),
             skips=[*kept, *ahead],
+            document_skips=documents_ahead(self, new, at_sample),
         )
+
+    def _sources_left_out(self, new: "History", at_sample: int) -> dict[str, SourceHistory]:
+        """Sources that were read and that ``new`` does not name: what was read stays known."""
+        drawn = self.draws(at_sample)
+        return {name: self.sources[name] for name in self.sources if name not in new.sources and drawn[name]}
+
+    def _shares(self, at_sample: int) -> dict[str, float]:
+        """Shares in force where the samples before ``at_sample`` end."""
+        if at_sample == 0:
+            return {}
+        shares = self.cursors().shares_before(min(at_sample, self.num_samples)).tolist()
+        return dict(zip(self.sources, shares, strict=True))
 
     def to_json(self) -> dict[str, Any]:
         """The history as JSON values; ``from_json`` gives it back, equal."""
@@ -141,119 +159,20 @@ class History:
             return cls(
                 seed=state["seed"],
                 sequence_length=state["sequence_length"],
-                sources={name: _source_from_json(source) for name, source in state["sources"].items()},
-                spans=[Span(**span) for span in state["spans"]],
+                sources={name: source_from_json(source) for name, source in state["sources"].items()},
+                spans=[_span_from_json(span) for span in state["spans"]],
                 skips=[Skip(**skip) for skip in state["skips"]],
+                document_skips=[_document_skip_from_json(skip) for skip in state["document_skips"]],
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"history of the run state can't be read: {error!r}; was it edited by hand?") from error
 
 
-def _source_from_json(state: Mapping[str, Any]) -> SourceHistory:
-    generations = [
-        Generation(**{**generation, "holdout": tuple((first, end) for first, end in generation["holdout"])})
-        for generation in state["generations"]
-    ]
-    return SourceHistory(tuple(generations), state["shuffle"])
+def _span_from_json(state: Mapping[str, Any]) -> Span:
+    ramps = {name: Ramp(**state[name]) if state[name] else None for name in ("ramp", "asked")}
+    caps = {name: Cap(cap["draws"], tuple(cap["to"])) for name, cap in state["caps"].items()}
+    return Span(**{**state, **ramps, "caps": caps})
 
 
-def _before(spans: Sequence[Span], sample: int) -> list[Span]:
-    return [replace(span, end_sample=min(span.end_sample, sample)) for span in spans if span.start_sample < sample]
-
-
-def _after(spans: Sequence[Span], sample: int) -> list[Span]:
-    """Spans from ``sample`` on; the one cut there goes on with a phase that began before."""
-    return [
-        replace(
-            span,
-            start_sample=max(span.start_sample, sample),
-            continues=span.continues or span.start_sample < sample,
-        )
-        for span in spans
-        if span.end_sample > sample
-    ]
-
-
-def _splice(past: list[Span], future: list[Span]) -> list[Span]:
-    if past and future and future[0].continues and past[-1].positive == future[0].positive:
-        return [*past[:-1], replace(past[-1], end_sample=future[0].end_sample), *future[1:]]
-    return [*past, *future]
-
-
-def _drawn(history: History, sample: int) -> dict[str, int]:
-    counts = history.cursors().counts(min(sample, history.num_samples)).tolist()
-    return {name: count for name, count in zip(history.sources, counts, strict=True) if count}
-
-
-def _locked(history: History, truth: History, sample: int) -> list[tuple[str, Any]]:
-    """What may not change at ``sample``, as (path, value) in the order to compare; ``truth`` is what was read."""
-    if sample == 0:
-        return []
-    drawn = _drawn(truth, sample)
-    begun = [phase for phase in history.phases if phase.start_sample < sample]
-    return [
-        ("seed", history.seed),
-        ("sequence_length", history.sequence_length),
-        *((f"sources.{name}", _begun(history, name, draws)) for name, draws in drawn.items()),
-        ("phases", [_ended(phase, sample) for phase in begun]),
-        ("skips", [(skip.start, skip.end) for skip in history.skips if skip.start < sample]),
-    ]
-
-
-def _begun(history: History, name: str, draws: int) -> dict[str, Any] | None:
-    """A source's shuffle and the generations that its first ``draws`` draws came from; None where it is gone."""
-    if name not in history.sources:
-        return None
-    source = history.sources[name]
-    generations = [asdict(generation) for generation in source.generations if generation.first_draw < draws]
-    return {"shuffle": source.shuffle, "generations": generations}
-
-
-def _ended(phase: Span, sample: int) -> dict[str, Any]:
-    edges = {"start_sample": phase.start_sample, "end_sample": min(phase.end_sample, sample)}
-    return edges if phase.end_sample >= sample else {**edges, "weights": phase.positive}
-
-
-def _narrow(path: str, ours: Any, theirs: Any) -> tuple[str, Any, Any]:
-    """Path and values of the first difference inside two unequal values."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        key = next(key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key))
-        return _narrow(f"{path}.{key}", ours.get(key), theirs.get(key))
-    if isinstance(ours, list) and isinstance(theirs, list):
-        pairs = enumerate(zip_longest(ours, theirs))
-        k, (left, right) = next((k, pair) for k, pair in pairs if pair[0] != pair[1])
-        return _narrow(f"{path}[{k}]", left, right)
-    return path, ours, theirs
-
-
-def _check_sources(sources: Mapping[str, SourceHistory]) -> None:
-    for name, source in sources.items():
-        firsts = [generation.first_draw for generation in source.generations]
-        if firsts[:1] != [0] or any(a >= b for a, b in pairwise(firsts)):
-            raise DataError(f"sources.{name}: generations begin at draws {firsts}; expected 0 first, then increasing")
-        if any(generation.num_rows < 1 for generation in source.generations):
-            raise DataError(f"sources.{name}: has no rows; give it more data or leave it out")
-        if source.shuffle not in get_args(Shuffle):
-            expected = ", ".join(get_args(Shuffle))
-            raise DataError(f"sources.{name}.shuffle: {source.shuffle!r}; expected one of {expected}")
-
-
-def _check_spans(spans: Sequence[Span], sources: Mapping[str, SourceHistory]) -> None:
-    edges = [0, *(span.end_sample for span in spans)]
-    for k, span in enumerate(spans):
-        if span.start_sample != edges[k] or span.end_sample <= span.start_sample:
-            got = f"samples {span.start_sample:,} to {span.end_sample:,}"
-            raise DataError(f"spans[{k}]: {got}; expected to start at {edges[k]:,} and end later")
-        check_weights(dict(span.weights))
-        unknown = sorted(set(span.weights) - set(sources))
-        if unknown:
-            raise DataError(f"spans[{k}].weights: source {unknown[0]!r} is unknown; sources are {', '.join(sources)}")
-    if not 0 < edges[-1] <= MAX_LENGTH:
-        raise DataError(f"the run has {edges[-1]:,} samples; expected 1 to 2^43")
-
-
-def _check_skips(skips: Sequence[Skip], num_samples: int) -> None:
-    for k, skip in enumerate(skips):
-        if not 0 <= skip.start < skip.end <= num_samples:
-            got = f"samples {skip.start:,} to {skip.end:,}"
-            raise DataError(f"skips[{k}]: {got}; expected start before end, inside the run's {num_samples:,} samples")
+def _document_skip_from_json(state: Mapping[str, Any]) -> DocumentSkip:
+    return DocumentSkip(**{**state, "documents": tuple(state["documents"]), "rows": tuple(state["rows"])})

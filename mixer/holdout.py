@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .apportion import Ints
 from .errors import DataError
-from .indexed import IndexedTokens
+from .token_store import TokenStore
 
 Run = tuple[int, int]
 
@@ -30,7 +30,7 @@ class Holdout:
     runs: tuple[Run, ...] = ()
 
     @classmethod
-    def choose(cls, tokens: IndexedTokens, *, share: float, num_runs: int = 1, window_tokens: int) -> "Holdout":
+    def choose(cls, tokens: TokenStore, *, share: float, num_runs: int = 1, window_tokens: int) -> "Holdout":
         """Whole documents for at least ``share`` of the tokens: the end of each of ``num_runs`` equal stretches.
 
         One run suits data that was shuffled when written, more runs data that was not. Each run holds at least one
@@ -52,13 +52,18 @@ class Holdout:
             raise DataError(f"{tokens.prefix}: {got}; give it more of them or a holdout of 0")
         return cls(tuple(runs))
 
-    def training_rows(self, *, num_tokens: int, window_tokens: int) -> "RowIntervals":
-        """Rows of ``window_tokens`` that neither touch a run nor stand next to a row that does."""
+    def training_rows(self, *, num_tokens: int, window_tokens: int, spare_rows: int = 0) -> "RowIntervals":
+        """Rows of ``window_tokens`` that neither touch a run nor stand next to a row that does.
+
+        The last ``spare_rows`` of each stretch are given up: with one, rows may be moved by up to a window's tokens.
+        More tokens add rows after those there are, and change none of them.
+        """
         end_row = max(0, (num_tokens - 1) // window_tokens)
         barred = [(-(-first // window_tokens) - 2, -(-end // window_tokens) + 1) for first, end in self.runs]
         edges = [0, *(edge for pair in barred for edge in pair), end_row]
         kept = [(max(a, 0), min(b, end_row)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-        return RowIntervals.of([(a * window_tokens, b - a) for a, b in kept if a < b], window_tokens)
+        sizes = [(a * window_tokens, b - a - spare_rows) for a, b in kept]
+        return RowIntervals.of([(first, rows) for first, rows in sizes if rows > 0], window_tokens)
 
     def validation_rows(self, *, window_tokens: int) -> "RowIntervals":
         """Windows cut inside each run, from its first token."""
@@ -96,8 +101,21 @@ class RowIntervals:
         stretch = np.searchsorted(self.first_rows, rows, side="right") - 1
         return self.first_tokens[stretch] + (rows - self.first_rows[stretch]) * self.window_tokens
 
+    def rows_before(self, position: int) -> int:
+        """Rows that begin before a token.
 
-def _run_before(tokens: IndexedTokens, position: int, run_tokens: int) -> Run:
+        >>> rows = RowIntervals.of([(0, 2), (50, 3)], window_tokens=10)
+        >>> [rows.rows_before(position) for position in (0, 1, 10, 50, 51, 999)]
+        [0, 1, 1, 2, 3, 5]
+        """
+        stretch = int(np.searchsorted(self.first_tokens, position, side="left")) - 1
+        if stretch < 0:
+            return 0
+        begun = -(-(position - int(self.first_tokens[stretch])) // self.window_tokens)
+        return min(int(self.first_rows[stretch]) + begun, int(self.first_rows[stretch + 1]))
+
+
+def _run_before(tokens: TokenStore, position: int, run_tokens: int) -> Run:
     """Whole documents of at least ``run_tokens`` that end with the one before or at ``position``."""
     last = tokens.document_of_token(np.array([position - 1]))
     end = int(tokens.document_starts(last + 1)[0])

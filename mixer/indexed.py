@@ -7,11 +7,10 @@
 All numbers are little endian. Documents are one sequence each in what ``prepare`` and Megatron's own tool write.
 """
 
-import hashlib
 import os
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,12 @@ import numpy.typing as npt
 
 from .apportion import Ints
 from .errors import DataError
+from .flat_tokens import FlatTokens, map_file
+from .token_store import search_documents, store_fingerprint
 
 MAGIC = b"MMIDIDX\x00\x00"
 TOKEN_DTYPES = {1: "<u1", 2: "<i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
 _HEADER = struct.Struct("<9sQBQQ")
-_EDGE_BYTES = 2**20  # of either end of .bin, read for the fingerprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class IndexedTokens:
         Raises DataError for a missing file, a foreign or truncated .idx, and a .bin of another size than .idx says.
         """
         prefix = os.fspath(prefix)
-        index = _map(f"{prefix}.idx")
+        index = map_file(f"{prefix}.idx")
         dtype, sequences, documents = _read_header(f"{prefix}.idx", index)
         at_offsets, at_documents = _HEADER.size + 4 * sequences, _HEADER.size + 12 * sequences
         opened = cls(
@@ -61,6 +61,11 @@ class IndexedTokens:
         """Tokens in .bin."""
         return len(self.tokens)
 
+    @cached_property
+    def flat(self) -> FlatTokens:
+        """All tokens, for reading."""
+        return FlatTokens([self.tokens])
+
     @property
     def num_documents(self) -> int:
         """Documents, empty ones included."""
@@ -69,30 +74,18 @@ class IndexedTokens:
     def document_starts(self, documents: Ints) -> Ints:
         """First token of each document; ``num_documents`` itself gives ``num_tokens``."""
         sequences = self.document_indices[documents]
-        inside = np.minimum(sequences, len(self.offsets) - 1)
-        starts = self.offsets[inside] // self.tokens.itemsize
-        return np.where(sequences < len(self.offsets), starts, self.num_tokens)
+        # Not ``take``: numbers in .idx are not aligned, and it would copy them all at every call.
+        starts: Ints = self.offsets[sequences.clip(0, len(self.offsets) - 1)] // self.tokens.itemsize
+        starts[sequences >= len(self.offsets)] = self.num_tokens
+        return starts
 
     def document_of_token(self, positions: npt.ArrayLike) -> Ints:
-        """Number of the document that holds each token, by bisection in the mapped index."""
-        positions = np.asarray(positions, np.int64)
-        if positions.size and (positions.min() < 0 or positions.max() >= self.num_tokens):
-            raise DataError(f"{self.prefix}: token positions outside 0 to {self.num_tokens - 1:,}")
-        return _bisect(self.document_starts, self.num_documents, positions)
+        """Number of the document that holds each token; DataError outside the file."""
+        return search_documents(self, np.asarray(positions, np.int64))
 
-    def fingerprint(self) -> str:
-        """Sizes, all of .idx and both ends of .bin as one sha256, so that a changed file is noticed when opened."""
-        digest = hashlib.sha256()
-        with open(f"{self.prefix}.idx", "rb") as file:
-            while block := file.read(_EDGE_BYTES):
-                digest.update(block)
-        with open(f"{self.prefix}.bin", "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            for start in (0, max(0, size - _EDGE_BYTES)):
-                file.seek(start)
-                digest.update(file.read(_EDGE_BYTES))
-        digest.update(struct.pack("<Q", size))
-        return digest.hexdigest()
+    def fingerprint(self, num_tokens: int | None = None) -> str:
+        """sha256 of the first ``num_tokens`` tokens' document bounds and both ends, as TokenStore says."""
+        return store_fingerprint(self, num_tokens)
 
     def _check_last_entry(self) -> None:
         last = int(self.offsets[-1]) + int(self.lengths[-1]) * self.tokens.itemsize
@@ -103,15 +96,6 @@ class IndexedTokens:
         if int(self.offsets[0]) != 0 or edges != (0, len(self.lengths)):
             got = f"documents span sequences {edges[0]:,} to {edges[1]:,} of {len(self.lengths):,}"
             raise DataError(f"{self.prefix}.idx: {got}, first offset {self.offsets[0]:,}; write it again")
-
-
-def _map(path: str) -> npt.NDArray[np.uint8]:
-    try:
-        return np.asarray(np.memmap(path, np.uint8, mode="r"))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; expected a .bin and .idx pair, as `prepare` writes") from error
-    except ValueError as error:
-        raise DataError(f"{path}: empty; write the data again") from error
 
 
 def _read_header(path: str, index: npt.NDArray[np.uint8]) -> tuple[str, int, int]:
@@ -134,18 +118,8 @@ def _read_header(path: str, index: npt.NDArray[np.uint8]) -> tuple[str, int, int
 
 
 def _tokens(path: str, dtype: str) -> npt.NDArray[Any]:
-    raw = _map(path)
+    raw = map_file(path)
     itemsize = np.dtype(dtype).itemsize
     if len(raw) % itemsize:
         raise DataError(f"{path}: {len(raw):,} bytes are not a whole number of {itemsize}-byte tokens; write it again")
     return raw.view(dtype)
-
-
-def _bisect(starts: Callable[[Ints], Ints], count: int, positions: Ints) -> Ints:
-    """Last k in 0 .. count - 1 with starts(k) <= position, for rising starts with starts(0) = 0."""
-    low, high = np.zeros_like(positions), np.full_like(positions, count)
-    for _ in range(count.bit_length()):
-        middle = (low + high) // 2
-        passed = starts(middle) <= positions
-        low, high = np.where(passed, middle, low), np.where(passed, high, middle)
-    return low

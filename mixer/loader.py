@@ -11,39 +11,37 @@ global batch is a contiguous range of samples, the same set at any layout. Every
 reads its own, and so knows which sources and epochs the whole batch draws on (``bins``).
 """
 
-import queue
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import accumulate
+from queue import SimpleQueue
 
 import numpy as np
 import numpy.typing as npt
 
 from .apportion import Ints
+from .blocks import Blocks
 from .errors import DataError
 from .mixture import Located, Mixture
-from .rows import Source, Windows
+from .places import Places
+from .reading import Reader, check_ids, rows_of
+from .rows import Source
+from .steps import Step, Steps, check_layout, rank_samples, steps_from
+from .windows import Allocate, Windows, fresh_bytes
 
-
-class Steps(Protocol):
-    """The steps of a run, as ``schedulers`` lays them out."""
-
-    @property
-    def num_steps(self) -> int:
-        """Steps in the run."""
-
-    def first_sample(self, step: int) -> int:
-        """First sample of a step."""
-
-    def batch_size(self, step: int) -> int:
-        """Samples of a step."""
+_BYTES_TOGETHER = 2**22  # of tokens; steps of less than that are read together
+_MORE_BLOCKS = 4  # being read, at the consumer, the one before, and one for whoever is a little slower
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One micro-batch; arrays of the model are (micro_batch_size, S), the rest (micro_batch_size,)."""
+    """One micro-batch; arrays of the model are (micro_batch_size, S), the rest (micro_batch_size,).
+
+    Rows of text share memory: tokens and labels are views of ``joined``, loss_mask and position_ids are read-only.
+    """
 
     tokens: Ints
     labels: Ints
@@ -54,6 +52,7 @@ class Batch:
     epochs: Ints
     rows: Ints
     bins: Ints  # index into GlobalBatch.bins
+    joined: Ints | None = None  # (micro_batch_size, S + 1); None where tokens and labels are arrays of their own
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +68,21 @@ class GlobalBatch:
 
     def digest(self) -> int:
         """Sum of the CRC-32 of each sample's tokens: added over ranks, it is the same at any layout."""
-        return sum(zlib.crc32(row.tobytes()) for micro in self.micro_batches for row in micro.tokens)
+        return sum(zlib.crc32(row.data) for micro in self.micro_batches for row in micro.tokens)
 
 
 class Loader:
-    """Iterator of GlobalBatch from ``start_step`` on, ``prefetch`` of them ahead; close it, or use it in a ``with``.
+    """Iterator of GlobalBatch from ``start_step`` on; close it, or use it in a ``with``.
 
-    ``batch_sizes`` is the run's steps, or (first sample, global batch size) of each step from ``start_step`` on. Raises
-    DataError when built if a source is not the one that the history knows; and when it comes to it for a batch that
-    micro-batches do not divide, and for data that can't be read.
+    A background thread reads ahead: ``prefetch`` pieces of a step, or of several where steps are small. The memory of a
+    batch is used again, but not before the consumer has dropped the batch, its arrays and every tensor that shares it.
+
+    ``batch_sizes`` is the run's steps, or (first sample, global batch size) of each step from ``start_step`` on.
+    ``contiguous`` makes tokens, labels, loss_mask and position_ids arrays that nothing else shares. ``allocate`` gives
+    the memory (pinned memory, say), and ``readers`` is how many threads read while storage is slow.
+
+    Raises DataError when built if a source is not the one that the history knows, or there is no such rank; and when it
+    comes to it for a batch that micro-batches do not divide, and for data that can't be read.
     """
 
     def __init__(
@@ -92,13 +97,32 @@ class Loader:
         start_step: int = 0,
         prefetch: int = 2,
         vocab_size: int | None = None,
+        contiguous: bool = False,
+        allocate: Allocate = fresh_bytes,
+        readers: int = 32,
     ) -> None:
         check_sources(mixture, sources)
-        self._mixture, self._sources, self._vocab_size = mixture, sources, vocab_size
+        check_layout(micro_batch_size=micro_batch_size, rank=data_parallel_rank, num_ranks=data_parallel_size)
+        self._places = Places(mixture)
         self._micro_batch_size, self._rank, self._ranks = micro_batch_size, data_parallel_rank, data_parallel_size
-        self._queue: queue.Queue[GlobalBatch | BaseException | None] = queue.Queue(maxsize=max(1, prefetch))
+        self._reader = Reader(
+            mixture.names,
+            sources,
+            sequence_length=mixture.history.sequence_length,
+            blocks=Blocks(limit=max(1, prefetch) + _MORE_BLOCKS, allocate=allocate),
+            contiguous=contiguous,
+            vocab_size=vocab_size,
+            readers=readers,
+        )
+        bytes_together = _BYTES_TOGETHER // (4 if contiguous else 1)  # there is more to write than tokens
+        self._rows_together = rows_of(bytes_together, mixture.history.sequence_length)
+        self._ready: deque[GlobalBatch] = deque()
+        self._results: SimpleQueue[list[GlobalBatch] | BaseException | None] = SimpleQueue()
+        self._room: SimpleQueue[bool] = SimpleQueue()  # an item for each list of batches that may be read ahead
+        for _ in range(max(1, prefetch)):
+            self._room.put(True)
         self._closed = threading.Event()
-        steps = _steps(batch_sizes, start_step)
+        steps = steps_from(start_step, batch_sizes)
         self._thread = threading.Thread(target=self._produce, args=(steps,), name="mixer-loader", daemon=True)
         self._thread.start()
 
@@ -108,19 +132,23 @@ class Loader:
     def __next__(self) -> GlobalBatch:
         if self._closed.is_set():
             raise StopIteration
-        item = self._queue.get()
-        if isinstance(item, GlobalBatch):
-            return item
-        self.close()
-        raise StopIteration if item is None else item
+        if not self._ready:
+            item = self._results.get()
+            if not isinstance(item, list):
+                self.close()
+                raise StopIteration if item is None else item
+            self._ready.extend(item)
+            self._room.put(True)
+        return self._ready.popleft()
 
     def close(self) -> None:
-        """Stop the thread and drop what it had ready; may be called twice."""
+        """Stop the threads, once they have read what they are at, and drop what is ready; may be called twice."""
         self._closed.set()
-        while self._thread.is_alive():
-            self._drain()
-            self._thread.join(timeout=0.01)
-        self._drain()
+        self._room.put(False)
+        self._thread.join()
+        self._reader.close()
+        self._ready.clear()
+        self._results = SimpleQueue()
 
     def __enter__(self) -> "Loader":
         return self
@@ -128,65 +156,55 @@ class Loader:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _drain(self) -> None:
-        while not self._queue.empty():
-            self._queue.get_nowait()
-
-    def _produce(self, steps: Iterator[tuple[int, int, int]]) -> None:
+    def _produce(self, steps: Iterator[Step]) -> None:
         try:
-            for step, first_sample, size in steps:
-                self._put(self._assemble(step, first_sample, size))
-                if self._closed.is_set():
-                    return
-            self._put(None)
+            for together in self._read_together(steps):
+                if not self._room.get() or self._closed.is_set():
+                    break
+                self._results.put(self._assemble(together))
+            self._results.put(None)
         except BaseException as error:  # whatever it is, the training loop must see it
-            self._put(error)
+            self._results.put(error)
 
-    def _put(self, item: GlobalBatch | BaseException | None) -> None:
-        while not self._closed.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
+    def _read_together(self, steps: Iterator[Step]) -> Iterator[list[Step]]:
+        """Steps in lists: one, or several that follow one another and that are little work each."""
+        together: list[Step] = []
+        for step in steps:
+            if together and not self._joins(step, together):
+                yield together
+                together = []
+            together.append(step)
+        if together:
+            yield together
 
-    def _assemble(self, step: int, first_sample: int, size: int) -> GlobalBatch:
-        located = self._mixture.locate(np.arange(first_sample, first_sample + size))
-        bins, bin_of = _bins(located)
-        mine = rank_samples(size, micro_batch_size=self._micro_batch_size, rank=self._rank, num_ranks=self._ranks)
-        read = self._read(located[mine.ravel()])
+    def _joins(self, step: Step, together: list[Step]) -> bool:
+        """Not where it would fail: the steps before it are delivered first."""
+        rows = (together[-1].end - together[0].first_sample) // self._ranks
+        readable = step.end <= self._places.num_samples and step.size % (self._micro_batch_size * self._ranks) == 0
+        return readable and step.first_sample == together[-1].end and rows < self._rows_together
+
+    def _assemble(self, together: list[Step]) -> list[GlobalBatch]:
+        first, end = together[0].first_sample, together[-1].end
+        samples = [self._mine(step).ravel() + (step.first_sample - first) for step in together]
+        located = self._places.of(first, end)[np.concatenate(samples)]
+        read = self._reader.read(located)
+        ends = accumulate(map(len, samples))
+        return [self._global_batch(step, located, read, end) for step, end in zip(together, ends, strict=True)]
+
+    def _global_batch(self, step: Step, located: Located, read: Windows, end: int) -> GlobalBatch:
+        """A step whose rows of this rank are those before row ``end`` of what was read."""
+        bins, bin_samples, bin_of = self._places.bins(step)
+        of_micro_batches = bin_of[self._mine(step)]
+        starts = range(end - of_micro_batches.size, end, self._micro_batch_size)
         micro_batches = [
-            _micro_batch(read, slice(at, at + self._micro_batch_size), located[samples], bin_of[samples])
-            for at, samples in zip(range(0, mine.size, self._micro_batch_size), mine, strict=True)
+            _micro_batch(read, located, slice(start, start + self._micro_batch_size), bins)
+            for start, bins in zip(starts, of_micro_batches, strict=True)
         ]
-        bin_samples = np.bincount(bin_of, minlength=len(bins)).tolist()
-        return GlobalBatch(step, first_sample, size, micro_batches, bins, bin_samples)
+        return GlobalBatch(step.number, step.first_sample, step.size, micro_batches, bins, bin_samples)
 
-    def _read(self, located: Located) -> Windows:
-        out = Windows.empty(len(located), self._mixture.history.sequence_length)
-        for k in np.unique(located.source):
-            at = np.flatnonzero(located.source == k)
-            self._source(self._mixture.names[k]).fill(located.row[at], out, at)
-        check_ids(out, lambda row: self._mixture.names[located.source[row]], self._vocab_size)
-        return out
-
-    def _source(self, name: str) -> Source:
-        if name not in self._sources:
-            raise DataError(f"source {name} is drawn but not open; give its path in the recipe")
-        return self._sources[name]
-
-
-def rank_samples(size: int, *, micro_batch_size: int, rank: int, num_ranks: int) -> Ints:
-    """Samples of one rank, counted from the first of the global batch: (micro-batches, micro_batch_size).
-
-    >>> rank_samples(8, micro_batch_size=2, rank=1, num_ranks=2).tolist()
-    [[2, 3], [6, 7]]
-    """
-    together = micro_batch_size * num_ranks
-    if size % together:
-        got = f"{micro_batch_size} a micro-batch on {num_ranks} ranks"
-        raise DataError(f"global batch of {size} samples: {got} do not divide it; make it a multiple of {together}")
-    return np.arange(size).reshape(-1, num_ranks, micro_batch_size)[:, rank]
+    def _mine(self, step: Step) -> Ints:
+        layout = {"micro_batch_size": self._micro_batch_size, "rank": self._rank, "num_ranks": self._ranks}
+        return rank_samples(step.size, **layout)
 
 
 def validation_batches(
@@ -212,20 +230,8 @@ def validation_batches(
         check_ids(read, lambda row: source.name, vocab_size)
         read.loss_mask[samples >= num_rows] = 0
         zeros = np.zeros(len(rows), np.int64)
-        located = Located(source=zeros, draw=samples, generation=zeros, epoch=zeros, row=rows)
-        yield _micro_batch(read, slice(None), located, zeros)
-
-
-def check_ids(read: Windows, name_of_row: Callable[[int], str], vocab_size: int | None) -> None:
-    """Raise DataError where a token has no place in the vocabulary; without a ``vocab_size`` nothing is checked."""
-    if vocab_size is None or max(read.tokens.max(), read.labels.max()) < vocab_size:
-        return
-    largest = np.maximum(read.tokens, read.labels).max(axis=1)
-    row = int(largest.argmax())
-    raise DataError(
-        f"source {name_of_row(row)}: token id {largest[row]:,}, but the model's vocabulary ends at {vocab_size - 1:,}; "
-        "name the tokenizer that the data was written with"
-    )
+        located = Located(source=zeros, draw=samples, generation=zeros, epoch=zeros, row=rows, offset=zeros)
+        yield _micro_batch(read, located, slice(None), zeros)
 
 
 def check_sources(mixture: Mixture, sources: Mapping[str, Source]) -> None:
@@ -234,37 +240,24 @@ def check_sources(mixture: Mixture, sources: Mapping[str, Source]) -> None:
         known = mixture.history.sources.get(name)
         if known is None:
             raise DataError(f"source {name} is not in the history; sources are {', '.join(mixture.names)}")
-        opened, expected = source.generation(), known.generations[-1]
+        opened, expected = source.generations()[-1], known.generations[-1]
         for field in ("fingerprint", "num_rows", "holdout", "window"):
             ours, theirs = getattr(expected, field), getattr(opened, field)
             if ours != theirs:
                 raise DataError(f"source {name}: {field} is {theirs}, but the run reads {ours}; the data has changed")
 
 
-def _steps(batch_sizes: Steps | Iterable[tuple[int, int]], start_step: int) -> Iterator[tuple[int, int, int]]:
-    """(step, first sample, size) from ``start_step`` on."""
-    if isinstance(batch_sizes, Iterable):
-        return ((step, first_sample, size) for step, (first_sample, size) in enumerate(batch_sizes, start_step))
-    steps = range(start_step, batch_sizes.num_steps)
-    return ((step, batch_sizes.first_sample(step), batch_sizes.batch_size(step)) for step in steps)
-
-
-def _bins(located: Located) -> tuple[list[tuple[int, int]], Ints]:
-    """Sorted (source, epoch) pairs that occur, and the index of each sample's pair."""
-    pairs, which = np.unique(np.stack([located.source, located.epoch], axis=1), axis=0, return_inverse=True)
-    return [(source, epoch) for source, epoch in pairs.tolist()], which.reshape(-1)
-
-
-def _micro_batch(read: Windows, which: slice, located: Located, bins: Ints) -> Batch:
-    segments = read.segments[which]
+def _micro_batch(read: Windows, located: Located, rows: slice, bins: Ints) -> Batch:
+    segments = read.segments[rows]
     return Batch(
-        tokens=read.tokens[which],
-        labels=read.labels[which],
-        loss_mask=read.loss_mask[which],
-        position_ids=read.position_ids[which],
-        segments=segments if segments.any() else None,
-        sources=located.source,
-        epochs=located.epoch,
-        rows=located.row,
+        tokens=read.tokens[rows],
+        labels=read.labels[rows],
+        loss_mask=read.loss_mask[rows],
+        position_ids=read.position_ids[rows],
+        segments=segments if segments.flags.writeable and segments.any() else None,  # those of text are read-only
+        sources=located.source[rows],
+        epochs=located.epoch[rows],
+        rows=located.row[rows],
         bins=bins,
+        joined=None if read.joined is None else read.joined[rows],
     )

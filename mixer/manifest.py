@@ -21,6 +21,7 @@ class Manifest:
     tokenizer_sha256: str | None
     eod: int | None
     pad: int | None
+    shuffled: bool = False  # when it was written
 
     @classmethod
     def read(cls, prefix: str | os.PathLike[str]) -> "Manifest | None":
@@ -49,6 +50,7 @@ class Manifest:
                 tokenizer_sha256=state.get("tokenizer", {}).get("sha256"),
                 eod=special.get("eod"),
                 pad=special.get("pad"),
+                shuffled=state.get("shuffle_seed") is not None,
             )
         except (KeyError, AttributeError) as error:
             raise DataError(f"{path}: {error!r}; expected kind, tokens, documents, supervised_tokens") from error

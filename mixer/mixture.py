@@ -14,9 +14,6 @@ import numpy.typing as npt
 from .apportion import Ints
 from .cursors import Cursors
 from .history import History
-from .shuffle import ROUNDS, key_of, permute
-
-_LOW = 2**44 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +21,7 @@ class Located:
     """Where samples are read, one entry a sample.
 
     ``source`` indexes ``Mixture.names``; ``draw`` numbers what a source gives over the whole run, ``epoch`` its passes
-    over the rows of a ``generation``, and ``row`` those rows.
+    over the rows of a ``generation``, and ``row`` those rows; ``offset`` is by how many tokens a row's window is moved.
     """
 
     source: Ints
@@ -32,6 +29,7 @@ class Located:
     generation: Ints
     epoch: Ints
     row: Ints
+    offset: Ints
 
     def __getitem__(self, which: npt.NDArray[np.generic] | slice) -> "Located":
         return Located(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
@@ -44,7 +42,8 @@ class Located:
 class Mixture:
     """A history made ready for questions.
 
-    >>> from mixer.history import Generation, History, SourceHistory, Span
+    >>> from mixer.generations import Generation, SourceHistory
+    >>> from mixer.spans import Span
     >>> sources = {"web": SourceHistory([Generation(0, 50)]), "code": SourceHistory([Generation(0, 20)])}
     >>> spans = [Span(0, 100, {"web": 3, "code": 1})]
     >>> mixture = Mixture(History(seed=1, sequence_length=8, sources=sources, spans=spans))
@@ -70,72 +69,59 @@ class Mixture:
         return self.history.num_samples
 
     def locate(self, samples: Ints) -> Located:
-        """Source, draw, generation, epoch and row of each sample. Raises DataError outside the run."""
+        """Source, draw, generation, epoch, row and offset of each sample. Raises DataError outside the run."""
         source, draw = self.cursors.locate(samples)
         return self.rows(source, draw)
 
     def rows(self, source: Ints, draw: Ints) -> Located:
-        """Generation, epoch and row of draws that need not belong to any sample."""
-        table = self._table
-        entry = table.find(source, draw)
-        num_rows = table.num_rows[entry]
-        epoch, place = np.divmod(draw - table.first_draw[entry], num_rows)
-        row = table.shuffled(self.history.seed, entry, epoch, place)
-        return Located(source=source, draw=draw, generation=table.generation[entry], epoch=epoch, row=row)
+        """Generation, epoch, row and offset of draws that need not belong to any sample."""
+        generation, epoch, row, offset = self.history.order.read(source, draw)
+        return Located(source=source, draw=draw, generation=generation, epoch=epoch, row=row, offset=offset)
 
     def counts(self, sample: int) -> dict[str, int]:
         """Draws of each source before ``sample``; its cursor there. Draws that a skip passed over are among them."""
         return dict(zip(self.names, self.cursors.counts(sample).tolist(), strict=True))
 
-    @cached_property
-    def _table(self) -> "_Generations":
-        return _Generations.of(self.history)
+    def reads(self, sample: int) -> dict[str, int]:
+        """Samples of each source before ``sample``: its draws without those that skips passed over."""
+        return dict(zip(self.names, self.cursors.reads(sample).tolist(), strict=True))
 
+    def bounds(self, sample: int | None = None) -> dict[str, float]:
+        """For each source, by how many samples its reads may differ from the integral of the share asked for.
 
-@dataclass(frozen=True, eq=False)
-class _Generations:
-    """All generations of all sources as arrays, by source and then by first draw."""
+        It holds at every sample up to ``sample``, the run's end unless told, and is the sum over what begins before
+        it: at most 1.68 for each span of constant weights, 3.87 for each ramp, and once more for a ramp that an edit
+        or a cap changed on its way. Over a window of samples [a, b) it is the sum of both ends' bounds.
 
-    names: tuple[str, ...]  # (entries,)
-    source: Ints  # (entries,) and so on
-    generation: Ints
-    first_draw: Ints
-    num_rows: Ints
-    reshuffled: npt.NDArray[np.bool_]  # anew each epoch
-    in_order: npt.NDArray[np.bool_]  # not shuffled at all
+        >>> from mixer.generations import Generation, SourceHistory
+        >>> from mixer.spans import Span
+        >>> sources = {"web": SourceHistory([Generation(0, 50)]), "code": SourceHistory([Generation(0, 20)])}
+        >>> run = History(seed=1, sequence_length=8, sources=sources, spans=[Span(0, 100, {"web": 3, "code": 1})])
+        >>> {name: round(bound, 3) for name, bound in Mixture(run).bounds().items()}
+        {'web': 0.5, 'code': 0.5}
+        """
+        bounds = self.cursors.bounds(self.num_samples if sample is None else sample)
+        return dict(zip(self.names, bounds.tolist(), strict=True))
 
-    @classmethod
-    def of(cls, history: History) -> "_Generations":
-        entries = [
-            (name, k, g, generation.first_draw, generation.num_rows, source.shuffle)
-            for k, (name, source) in enumerate(history.sources.items())
-            for g, generation in enumerate(source.generations)
-        ]
-        names, source, generation, first_draw, num_rows, shuffle = zip(*entries, strict=True)
-        return cls(
-            names=names,
-            source=np.array(source, np.int64),
-            generation=np.array(generation, np.int64),
-            first_draw=np.array(first_draw, np.int64),
-            num_rows=np.array(num_rows, np.int64),
-            reshuffled=np.array(shuffle) == "each_epoch",
-            in_order=np.array(shuffle) == "off",
-        )
+    def exhausted_at(self, name: str, draws: int) -> int | None:
+        """First sample that reads past the first ``draws`` draws of a source; None if the run never does."""
+        return self.cursors.first_sample_from(self.names.index(name), draws)
 
-    def find(self, source: Ints, draw: Ints) -> Ints:
-        """Entry of each draw: the last of its source that begins at or before it."""
-        return np.searchsorted(_joined(self.source, self.first_draw), _joined(source, draw), side="right") - 1
+    def samples_of(self, name: str, rows: Ints) -> tuple[Ints, Located]:
+        """Every sample of the run that reads any of these rows of a source, in order, and where it stands.
 
-    def shuffled(self, seed: int, entry: Ints, epoch: Ints, place: Ints) -> Ints:
-        """Row read at each place of an epoch."""
-        keyed = _joined(entry, np.where(self.reshuffled[entry], epoch, 0))
-        _, first, which = np.unique(keyed, return_index=True, return_inverse=True)
-        pairs = zip(entry[first].tolist(), (keyed[first] & _LOW).tolist(), strict=True)
-        keys = [key_of(seed, self.names[e], generation=int(self.generation[e]), epoch=n) for e, n in pairs]
-        rows = permute(place, self.num_rows[entry], np.array(keys, np.uint64).reshape(-1, ROUNDS)[which])
-        return np.where(self.in_order[entry], place, rows)
+        It comes from the inverse of the shuffle and of the apportionment, in O(rows x epochs): nothing is scanned.
 
-
-def _joined(high: Ints, low: Ints) -> Ints:
-    """Two numbers as one that sorts by the first and then the second; the second is below 2^44."""
-    return (high << 44) | low
+        >>> from mixer.generations import Generation, SourceHistory
+        >>> from mixer.spans import Span
+        >>> sources = {"web": SourceHistory([Generation(0, 50)])}
+        >>> mixture = Mixture(History(seed=1, sequence_length=8, sources=sources, spans=[Span(0, 120, {"web": 1})]))
+        >>> samples, located = mixture.samples_of("web", mixture.locate(np.array([7])).row)
+        >>> samples[0].tolist(), located.epoch.tolist()[:2]
+        (7, [0, 1])
+        """
+        k = self.names.index(name)
+        draws = self.history.order.draws(k, rows, 0, self.counts(self.num_samples)[name])
+        pairs = [(sample, draw) for draw in draws.tolist() if (sample := self.cursors.sample_at(k, draw)) is not None]
+        samples, read = np.array(pairs, np.int64).reshape(-1, 2).T
+        return samples, self.rows(np.full_like(read, k), read)

@@ -12,7 +12,6 @@ constant weights of that side. Web alone turning into code 2 : web 1, linearly o
 A source that both sides draw has one row of arrivals: what it got from the one side plus what it got from the other.
 """
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,15 +19,13 @@ from math import factorial, pi
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
-from .apportion import MAX_LENGTH, Apportionment, Ints
+from .apportion import MAX_LENGTH, Apportionment, Floats, Ints
 from .errors import DataError
 
-Floats = npt.NDArray[np.float64]
 Shape = Literal["linear", "cosine"]
 
-_LEVELS_PER_PASS = 4  # tree levels descended before sources that reached their leaf are put aside
+_SEARCHED = 64  # parts of a ramp that one step of the search for an arrival tells apart
 _SINE_TERMS = 10  # u - sin u for u up to pi / 2; the first term left out is 2^-58 of the whole
 _COSINE = [float((-1) ** j * Fraction(pi) ** (2 * j + 2) / (2 * factorial(2 * j + 3))) for j in range(_SINE_TERMS)]
 
@@ -74,8 +71,8 @@ class RampApportionment:
 
     length: int
     shape: Shape
-    start: "_Side"
-    end: "_Side"
+    start: Apportionment
+    end: Apportionment
 
     @classmethod
     def of(
@@ -95,18 +92,41 @@ class RampApportionment:
             raise DataError(f"ramp: shape {shape!r}; expected one of {', '.join(get_args(Shape))}")
         if not 1 <= length <= MAX_LENGTH:
             raise DataError(f"ramp: length {length:,} is out of range; expected 1 to 2^43 samples")
-        return cls(length, shape, _Side.of(start_weights), _Side.of(end_weights))
+        return cls(length, shape, Apportionment.of(start_weights), Apportionment.of(end_weights))
+
+    @property
+    def bounds(self) -> Floats:
+        """(sources,) No count at any prefix differs from the integral of its weight by more than this, in samples.
+
+        >>> RampApportionment.of([1, 0], [0, 1], length=2**43, shape="linear").bounds.tolist()
+        [0.5, 0.5]
+        """
+        rounding = 0.5 if self.shape == "linear" else 0.5 + 2.0**-8
+        turned: Floats = np.abs(self.end.weights - self.start.weights)
+        return self.start.bounds + self.end.bounds + turned * rounding
 
     @property
     def bound(self) -> float:
-        """No count of any source at any prefix differs from the integral of its weight by more than this, in samples.
+        """The largest of ``bounds``, below 3.87."""
+        return float(self.bounds.max())
 
-        >>> RampApportionment.of([1, 0], [0, 1], length=2**43, shape="linear").bound
-        0.5
+    def part_at(self, position: float | Floats) -> Floats:
+        """Part of the way gone at a position or an array of them: 0 at 0, 1 at the ramp's length.
+
+        >>> RampApportionment.of([1, 0], [0, 1], length=10, shape="linear").part_at(np.array([0, 5, 10])).tolist()
+        [0.0, 0.5, 1.0]
         """
-        rounding = 0.5 if self.shape == "linear" else 0.5 + 2.0**-8
-        turned = np.abs(self.end.weights - self.start.weights)
-        return float((self.start.errors + self.end.errors + turned * rounding).max())
+        gone = np.asarray(position, np.float64) / self.length
+        return np.asarray(gone if self.shape == "linear" else (1 - np.cos(pi * gone)) / 2)
+
+    def slope_at(self, position: Floats) -> Floats:
+        """Derivative of ``part_at``, per sample.
+
+        >>> RampApportionment.of([1, 0], [0, 1], length=10, shape="linear").slope_at(np.array([0, 10])).tolist()
+        [0.1, 0.1]
+        """
+        gone = position / self.length
+        return (np.ones_like(gone) if self.shape == "linear" else pi / 2 * np.sin(pi * gone)) / self.length
 
     def shares_at(self, position: float | Floats) -> Floats:
         """Weights asked for at a position or an array of them, 0 to length, with one more axis for the sources.
@@ -114,8 +134,7 @@ class RampApportionment:
         >>> RampApportionment.of([1, 0], [1, 1], length=10, shape="linear").shares_at(5).tolist()
         [0.75, 0.25]
         """
-        gone = np.asarray(position, np.float64)[..., None] / self.length
-        part = gone if self.shape == "linear" else (1 - np.cos(pi * gone)) / 2
+        part = self.part_at(position)[..., None]
         return np.asarray(self.start.weights * (1 - part) + self.end.weights * part)
 
     def locate(self, positions: Ints) -> tuple[Ints, Ints]:
@@ -138,7 +157,7 @@ class RampApportionment:
             (to_end, self.end, ended, self.start, started),
         ):
             lanes = np.flatnonzero(chosen)
-            local, here = side.apportionment.locate(own.take(lanes))
+            local, here = side.locate(own.take(lanes))
             sources.put(lanes, local)
             arrivals.put(lanes, here + other.count(local, passed.take(lanes)))
         return sources, arrivals
@@ -151,7 +170,16 @@ class RampApportionment:
         """
         self._check(length, length)
         ended = int(self._ended(np.array([length]))[0])
-        return self.start.apportionment.counts(length - ended) + self.end.apportionment.counts(ended)
+        return self.start.counts(length - ended) + self.end.counts(ended)
+
+    def count(self, sources: Ints, lengths: Ints) -> Ints:
+        """How many of the first ``lengths[i]`` positions ``sources[i]`` has: one number of ``counts``, for many pairs.
+
+        >>> RampApportionment.of([1, 0], [0, 1], length=6, shape="linear").count(np.array([0, 1]), np.array([6, 3]))
+        array([3, 1])
+        """
+        ended = self._ended(lengths)
+        return self.start.count(sources, lengths - ended) + self.end.count(sources, ended)
 
     def position(self, source: int, arrival: int) -> int:
         """Position at which ``source`` is drawn for the ``arrival``-th time, from 0: the inverse of ``locate``.
@@ -162,12 +190,14 @@ class RampApportionment:
         drawn = int(self.counts(self.length)[source]) if 0 <= source < len(self.start.weights) else 0
         if not 0 <= arrival < drawn:
             raise DataError(f"source {source} is drawn {drawn:,} times in this ramp; arrival {arrival:,} is not in it")
-        return bisect_right(range(self.length + 1), arrival, key=lambda length: self._count(source, length)) - 1
-
-    def _count(self, source: int, length: int) -> int:
-        sources, lengths = np.array([source]), np.array([length])
-        ended = self._ended(lengths)
-        return int((self.start.count(sources, lengths - ended) + self.end.count(sources, ended))[0])
+        first, end = 0, self.length  # the source has ``arrival`` at most before ``first``, more of them at ``end``
+        while end - first > 1:
+            inner = first + np.arange(1, _SEARCHED) * (end - first) // _SEARCHED
+            passed = self.count(np.full_like(inner, source), inner) > arrival
+            edges = [first, *inner.tolist(), end]
+            k = int(np.argmax(passed)) if passed.any() else len(inner)
+            first, end = edges[k], edges[k + 1]
+        return first
 
     def _ended(self, lengths: Ints) -> Ints:
         """How many of the first positions go to the end side, e(n)."""
@@ -176,63 +206,6 @@ class RampApportionment:
     def _check(self, first: int, end: int) -> None:
         if not 0 <= first <= end <= self.length:
             raise DataError(f"positions {first:,} to {end:,} lie outside the ramp, which has {self.length:,}")
-
-
-@dataclass(frozen=True, eq=False)
-class _Side:
-    """One end's constant mixture, able to count a source at any length: leaves are ranked from left to right."""
-
-    apportionment: Apportionment
-    weights: Floats  # (sources,) normalised
-    ranks: Ints  # (sources,) rank of the source's leaf; 0 where it has none
-    first_right: Ints  # (nodes,) lowest rank below the right child: lower ones lie to the left; 0 at a leaf
-    errors: Floats  # (sources,) bound on |count - weight x length|
-
-    @classmethod
-    def of(cls, weights: Sequence[float]) -> "_Side":
-        apportionment = Apportionment.of(weights)
-        total = sum(map(Fraction, weights))
-        ranks, first_right, errors = _walk(apportionment)
-        by_source = np.zeros((2, len(weights)))
-        by_source[:, apportionment.leaf_sources] = ranks, errors
-        shares = np.array([float(Fraction(weight) / total) for weight in weights])
-        return cls(apportionment, shares, by_source[0].astype(np.int64), first_right, by_source[1])
-
-    def count(self, sources: Ints, lengths: Ints) -> Ints:
-        """Counts of ``sources`` after ``lengths``, pairwise: the way down Apportionment.counts, one leaf a lane."""
-        counts = np.where(self.weights.take(sources) > 0, lengths, 0)
-        lanes = np.flatnonzero(counts)
-        node, count, rank = np.zeros(lanes.shape, np.int64), counts.take(lanes), self.ranks.take(sources.take(lanes))
-        while lanes.size:
-            for _ in range(_LEVELS_PER_PASS):
-                node, count = self._descend(node, count, rank)
-            counts.put(lanes, count)
-            going = np.flatnonzero(node < len(self.apportionment.leaf_sources) - 1)
-            lanes, node, count, rank = lanes.take(going), node.take(going), count.take(going), rank.take(going)
-        return counts
-
-    def _descend(self, node: Ints, count: Ints, rank: Ints) -> tuple[Ints, Ints]:
-        tree = self.apportionment
-        remainder = count * tree.shares.take(node)
-        left = np.rint(count * tree.ratios.take(node) - remainder * 2.0**-64).astype(np.int64)
-        goes_left = rank < self.first_right.take(node)
-        return tree.children.take(2 * node + goes_left), np.where(goes_left, left, count - left)
-
-
-def _walk(tree: Apportionment) -> tuple[Ints, Ints, Floats]:
-    """Leaf ranks, lowest rank to the right of each node, and leaf error bounds; children come after their parents."""
-    nodes, first_leaf = len(tree.shares), len(tree.leaf_sources) - 1
-    leaves, first, first_right, errors = [1] * nodes, [0] * nodes, [0] * nodes, [0.0] * nodes
-    children = tree.children.reshape(-1, 2).tolist()
-    for node in reversed(range(first_leaf)):
-        leaves[node] = sum(leaves[child] for child in children[node])
-    for node in range(first_leaf):
-        right, left = children[node]
-        first[left], first[right] = first[node], first[node] + leaves[left]
-        first_right[node] = first[right]
-        for child, share in ((left, tree.ratios[node]), (right, 1 - tree.ratios[node])):
-            errors[child] = share * errors[node] + 0.5 + 2.0**-22  # 2^43 times the 2^-65 by which a share is off
-    return np.array(first[first_leaf:]), np.array(first_right), np.array(errors[first_leaf:])
 
 
 def _half_square(lengths: Ints, length: int) -> Ints:

@@ -25,16 +25,20 @@ MAX_SIZE = 2**62  # halves of at most 31 bits
 _MIN_BITS = 5  # so small a network as one bit a half can not reach every order of a few rows
 
 
-@lru_cache(maxsize=2**14)
 def key_of(seed: int, source_name: str, *, generation: int, epoch: int) -> tuple[int, ...]:
     """Round keys of one epoch: eight 64-bit words that no other seed, source, generation or epoch shares.
 
     >>> len(key_of(1234, "web", generation=0, epoch=0))
     8
     """
+    return struct.unpack(f"<{ROUNDS}Q", key_bytes(seed, source_name, generation, epoch))
+
+
+@lru_cache(maxsize=2**14)
+def key_bytes(seed: int, source_name: str, generation: int, epoch: int) -> bytes:
+    """The words of ``key_of``, 64-bit and little-endian."""
     message = struct.pack("<qqq", seed, generation, epoch) + source_name.encode()
-    digest = hashlib.blake2b(message, digest_size=8 * ROUNDS, person=b"mixer.shuffle").digest()
-    return struct.unpack(f"<{ROUNDS}Q", digest)
+    return hashlib.blake2b(message, digest_size=8 * ROUNDS, person=b"mixer.shuffle").digest()
 
 
 def permute(index: npt.ArrayLike, size: npt.ArrayLike, key: npt.ArrayLike) -> Ints:

@@ -4,28 +4,30 @@
     times     |  1  |  0  |1| 2 |   0       |
     unread          [=====)     [===========)         laid end to end and cut into rows: nothing is read again
 
-Rows of ``UnreadSource`` run on over the joints, as they do over the ends of documents. To ask instead which rows of a
-whole source are untouched would leave little: a window of several short documents seldom has all of them unread.
+Unread rows run on over the joints, as rows do over the ends of documents; with attention `document` a joint keeps what
+meets there apart, as the end of a document does. To ask instead which rows of a whole source
+are untouched would leave little: a window of several short documents seldom has all of them unread.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from .apportion import Ints
-from .errors import DataError
-from .history import Generation
-from .holdout import Holdout, RowIntervals
-from .indexed import IndexedTokens
-from .packing import concatenated_ranges
-from .rows import Loss, Windows
+from .flat_tokens import split_at
+from .generations import Generation
+from .holdout import Holdout
+from .rows import Loss
+from .text import Attention, WindowSource, document_parts, keep_apart
+from .token_store import TokenStore, documents_between
+from .windows import Windows
 
 
 @dataclass(frozen=True, eq=False)
 class Joined:
-    """Stretches of .bin laid end to end.
+    """FlatTokens of .bin laid end to end.
 
     >>> Joined.of(np.array([100, 50]), np.array([3, 4])).ranges(np.array([2]), np.array([6]))
     (array([102,  50]), array([103,  53]))
@@ -41,14 +43,21 @@ class Joined:
 
     def ranges(self, firsts: Ints, ends: Ints) -> tuple[Ints, Ints]:
         """First and end token in .bin of every part of the places [first, end), in order; empty parts are left out."""
-        first = np.searchsorted(self.starts, firsts, side="right") - 1
-        parts = np.searchsorted(self.starts, ends, side="left") - first
-        stretch = np.repeat(first, parts) + concatenated_ranges(parts)
-        begin = np.maximum(np.repeat(firsts, parts), self.starts[stretch])
-        end = np.minimum(np.repeat(ends, parts), self.starts[stretch + 1])
+        stretch, begin, end = split_at(self.starts, firsts, ends)
         shift = self.tokens[stretch] - self.starts[stretch]
-        kept = begin < end
-        return (begin + shift)[kept], (end + shift)[kept]
+        return begin + shift, end + shift
+
+    def places(self, first: int, end: int) -> tuple[Ints, Ints]:
+        """First and end place of every part of the tokens [first, end) of .bin that is here.
+
+        >>> [ends.tolist() for ends in Joined.of(np.array([50, 100]), np.array([4, 3])).places(52, 101)]
+        [[2, 4], [4, 5]]
+        """
+        lengths = np.diff(self.starts)
+        begin = np.clip(first - self.tokens, 0, lengths)
+        stop = np.clip(end - self.tokens, 0, lengths)
+        kept = begin < stop
+        return (self.starts[:-1] + begin)[kept], (self.starts[:-1] + stop)[kept]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,24 +100,39 @@ class Reads:
 
 @dataclass(frozen=True, eq=False)
 class UnreadSource:
-    """Text that was never read: windows of S + 1 tokens cut every S from the unread stretches laid end to end.
+    """Text of which a part was read before: rows 0 to U - 1 are what was never read, rows from U on the whole source.
 
-    Validation rows are cut from what the earlier reader did not train on. Raises DataError where no row is left.
+    The unread stretches are laid end to end and cut into windows of S + 1 tokens every S; ``generations()`` begins with
+    one epoch of those, so nothing is read again before all of it was read once. What the earlier reader did not train
+    on stays held out.
     """
 
     name: str
-    tokens: IndexedTokens
+    tokens: TokenStore
     sequence_length: int
     reads: Reads
 
+    attention: Attention = "window"
     loss: Loss = "all"
     row_supervised: Ints | None = None
     row_filled: Ints | None = None
 
-    def __post_init__(self) -> None:
-        if self.num_rows < 1:
-            left = f"{int(self.left.starts[-1]):,} of {self.tokens.num_tokens:,} tokens are unread"
-            raise DataError(f"source {self.name}: {left}, less than a row; open it whole, and it is read again")
+    @cached_property
+    def whole(self) -> WindowSource:
+        """All that may be trained on, read or not."""
+        first, end = self.reads.train
+        held_out = tuple((a, b) for a, b in ((0, first), (end, self.tokens.num_tokens)) if a < b)
+        return WindowSource(self.name, self.tokens, self.sequence_length, Holdout(held_out), self.attention)
+
+    @property
+    def plain(self) -> bool:
+        """Only documents kept apart need more than tokens and labels."""
+        return self.whole.plain
+
+    @property
+    def holdout(self) -> Holdout:
+        """What the earlier reader did not train on."""
+        return self.whole.holdout
 
     @cached_property
     def left(self) -> Joined:
@@ -116,57 +140,80 @@ class UnreadSource:
         firsts, ends = self.reads.unread()
         return Joined.of(firsts, ends - firsts)
 
-    @cached_property
-    def holdout(self) -> Holdout:
-        """What lies outside the part to train on."""
-        first, end = self.reads.train
-        edges = [(0, first), (end, self.tokens.num_tokens)]
-        return Holdout(tuple((a, b) for a, b in edges if a < b))
-
-    @cached_property
-    def validation(self) -> RowIntervals:
-        """Where the held-out rows begin."""
-        return self.holdout.validation_rows(window_tokens=self.sequence_length)
+    @property
+    def num_unread_rows(self) -> int:
+        """U: windows of the unread stretches; 0 where less than a window is unread."""
+        return max(0, int(self.left.starts[-1]) - 1) // self.sequence_length
 
     @property
     def num_rows(self) -> int:
-        """Training rows."""
-        return max(0, int(self.left.starts[-1]) - 1) // self.sequence_length
+        """Training rows of both kinds."""
+        return self.num_unread_rows + self.whole.num_rows
 
     @property
     def num_validation_rows(self) -> int:
         """Held-out rows."""
-        return self.validation.num_rows
+        return self.whole.num_validation_rows
 
     @property
     def mean_loss_tokens(self) -> float:
         """Every position is supervised."""
-        return float(self.sequence_length)
+        return self.whole.mean_loss_tokens
 
-    def fill(self, rows: Ints, out: Windows, at: Ints, *, validation: bool = False) -> None:
+    def generations(self) -> tuple[Generation, ...]:
+        """One epoch of the unread rows, then the whole source for the rest of the run."""
+        unread, whole = self.num_unread_rows, self.whole.generations()[-1]
+        if not unread:
+            return (whole,)
+        first = replace(whole, num_rows=unread, fingerprint=self._fingerprint)
+        return first, replace(whole, first_draw=unread, first_row=unread)
+
+    def fill(
+        self, rows: Ints, out: Windows, at: Ints, *, offsets: Ints | None = None, validation: bool = False
+    ) -> None:
         """Write ``rows`` into rows ``at`` of ``out``."""
-        firsts, ends = self.ranges(rows, validation=validation)
-        places = np.repeat(firsts, ends - firsts) + concatenated_ranges(ends - firsts)
-        windows = self.tokens.tokens[places].reshape(len(rows), self.sequence_length + 1)
-        out.tokens[at], out.labels[at] = windows[:, :-1], windows[:, 1:]
+        unread = np.zeros(len(rows), np.bool_) if validation else rows < self.num_unread_rows
+        if unread.any():
+            firsts, ends = self.ranges(rows[unread])
+            windows = self.tokens.flat.ranges(firsts, ends - firsts)
+            out.put(at[unread], windows.reshape(-1, self.sequence_length + 1))
+            if not self.plain:
+                keep_apart(self._parts(firsts, ends), out, at[unread])
+        if not unread.all():
+            shift = 0 if validation else self.num_unread_rows
+            self.whole.fill(rows[~unread] - shift, out, at[~unread], validation=validation)
 
-    def documents(self, row: int, *, validation: bool = False) -> list[int]:
-        """Numbers of the documents that a row is made of."""
-        firsts, ends = self.ranges(np.array([row]), validation=validation)
-        pairs = zip(self.tokens.document_of_token(firsts), self.tokens.document_of_token(ends - 1), strict=True)
-        return sorted({document for first, last in pairs for document in range(int(first), int(last) + 1)})
+    def documents(self, row: int, *, offset: int = 0, validation: bool = False) -> list[int]:
+        """Numbers of the documents that a row is made of, in order."""
+        if validation or row >= self.num_unread_rows:
+            return self.whole.documents(row if validation else row - self.num_unread_rows, validation=validation)
+        pairs = zip(*(edge.tolist() for edge in self.ranges(np.array([row]))), strict=True)
+        return sorted({document for first, end in pairs for document in documents_between(self.tokens, first, end)})
 
-    def ranges(self, rows: Ints, *, validation: bool = False) -> tuple[Ints, Ints]:
-        """First and end token in .bin of every part of the rows, labels included, in order."""
-        if validation:
-            starts = self.validation.starts(rows)
-            return starts, starts + self.sequence_length + 1
+    def rows_of_document(self, document: int) -> Ints:
+        """Training rows that hold a token of a document, as an input or a label; in order."""
+        first, end = self.tokens.document_starts(np.array([document, document + 1])).tolist()
+        firsts, ends = self.left.places(first, end)
+        spans = zip(*((edge // self.sequence_length).tolist() for edge in (firsts - 1, ends - 1)), strict=True)
+        rows = {row for a, b in spans for row in range(max(0, a), min(b + 1, self.num_unread_rows))}
+        return np.concatenate(
+            [np.array(sorted(rows), np.int64), self.num_unread_rows + self.whole.rows_of_document(document)]
+        )
+
+    def ranges(self, rows: Ints) -> tuple[Ints, Ints]:
+        """First and end token of every part of the unread rows, labels included, in order."""
         firsts = np.asarray(rows, np.int64) * self.sequence_length
         return self.left.ranges(firsts, firsts + self.sequence_length + 1)
 
-    def generation(self) -> Generation:
-        """This state of the data, as a source's history begins with it."""
-        return Generation(0, self.num_rows, self._fingerprint, self.holdout.runs, "concatenated")
+    def _parts(self, firsts: Ints, ends: Ints) -> list[list[int]]:
+        """Where documents and stretches begin in each unread row, and at last its length without the last label."""
+        length, lengths = self.sequence_length, ends - firsts
+        rows, places = np.divmod(np.cumsum(lengths) - lengths, length + 1)
+        parts: list[list[int]] = [[] for _ in range(int(rows[-1]) + 1)]
+        stretches = document_parts(self.tokens, firsts, lengths)
+        for row, place, stretch in zip(rows.tolist(), places.tolist(), stretches, strict=True):
+            parts[row] += [place + first for first in stretch[:-1] if place + first < length]
+        return [[*firsts_of_row, length] for firsts_of_row in parts]
 
     @cached_property
     def _fingerprint(self) -> str:

@@ -1,12 +1,15 @@
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixer.cursors import Cursors, Skip, Span, join, resolve
+from mixer.cursors import Cursors
+from mixer.cursors import resolve as resolved
 from mixer.errors import DataError
+from mixer.spans import Skip, Span, join
 
 NAMES = ["web", "code", "sft"]
 
@@ -17,6 +20,14 @@ phases = st.lists(st.tuples(st.integers(1, 120), weights), min_size=1, max_size=
 def spans_of(phases: list[tuple[int, dict[str, float]]]) -> list[Span]:
     edges = np.cumsum([0, *(length for length, _ in phases)]).tolist()
     return [Span(a, b, mix) for a, b, (_, mix) in zip(edges, edges[1:], phases, strict=False)]
+
+
+def resolve(names: list[str], spans: list[Span], skips: list[Skip]) -> list[Skip]:
+    """Skips in order, each worked out with those before it."""
+    done: list[Skip] = []
+    for skip in skips:
+        done.append(resolved(skip, names, partial(Cursors.of, names, spans, done)))
+    return done
 
 
 def draws_read(cursors: Cursors, first: int, end: int) -> list[tuple[int, int]]:

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from mixer.cursors import Span
 from mixer.errors import DataError
 from mixer.external_loader import ExternalLoader, held_out
-from mixer.history import History, SourceHistory
+from mixer.generations import SourceHistory
+from mixer.history import History
 from mixer.loader import Loader
 from mixer.mixture import Mixture
 from mixer.rows import Source
 from mixer.source import open_source
+from mixer.spans import Span
 
 S, VOCABULARY, SAMPLES = 16, 96, 103
 ALONE = {"data_parallel_rank": 0, "data_parallel_size": 1}
@@ -41,7 +42,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory, write_tokens: Callable[...
 
 @pytest.fixture(scope="module")
 def mixture(sources: dict[str, Source]) -> Mixture:
-    histories = {name: SourceHistory((source.generation(),)) for name, source in sources.items()}
+    histories = {name: SourceHistory(source.generations()) for name, source in sources.items()}
     spans = [Span(0, 50, {"web": 1}), Span(50, SAMPLES, {"web": 0.6, "sft": 0.4})]
     return Mixture(History(seed=3, sequence_length=S, sources=histories, spans=spans))
 
@@ -58,6 +59,15 @@ def new_loader(mixture: Mixture, sources: dict[str, Source]) -> Iterator[Callabl
     yield build
     for loader in made:
         loader.close()
+
+
+def test_what_is_missing_is_told_before_the_run_begins(
+    new_loader: Callable[..., ExternalLoader], mixture: Mixture, sources: dict[str, Source]
+) -> None:
+    with pytest.raises(DataError, match="source sft is drawn but not open; sources are web"):
+        ExternalLoader(mixture, {"web": sources["web"]}, micro_batch_size=2, **ALONE)
+    with pytest.raises(DataError, match="rank -1 of 4, micro_batch_size 2; expected a rank from 0"):
+        new_loader(data_parallel_rank=-1, data_parallel_size=4)
 
 
 def drain(loader: ExternalLoader) -> list[dict[str, torch.Tensor]]:
@@ -139,7 +149,7 @@ def test_conversations_are_kept_apart(new_loader: Callable[..., ExternalLoader])
 
 
 def test_what_can_not_be_read_right_is_refused(new_loader: Callable[..., ExternalLoader]) -> None:
-    with pytest.raises(DataError, match="source sft: packs conversations that would see each other"):
+    with pytest.raises(DataError, match="source sft: keeps documents of a row apart, which would see each other"):
         new_loader(attention_mask=False)
     with pytest.raises(DataError, match="consumed_samples is 104, but the run has 103 samples"):
         new_loader(consumed_samples=104)

@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixer.cursors import Span
 from mixer.errors import DataError
 from mixer.from_megatron import MegatronRun, blended_counts, cached_counts, parse_blend
-from mixer.history import History, SourceHistory
+from mixer.generations import SourceHistory
+from mixer.history import History
 from mixer.indexed import IndexedTokens
 from mixer.loader import Loader
 from mixer.mixture import Mixture
-from mixer.rows import Source, Windows
+from mixer.rows import Source
+from mixer.spans import Span
 from mixer.unread import Reads, UnreadSource
+from mixer.windows import Windows
 
 S = 16
 SEED = 11
@@ -186,8 +188,8 @@ def test_windows_are_untouched_partly_and_fully_read(prefixes: list[str]) -> Non
 
 def test_the_decay_reads_each_unread_token_and_no_other(prefixes: list[str]) -> None:
     tokens, reads = half_read(prefixes)
-    source: Source = UnreadSource("web", tokens, S, reads)
-    rows = np.arange(source.num_rows)
+    source = UnreadSource("web", tokens, S, reads)
+    rows = np.arange(source.num_unread_rows)
     out = Windows.empty(len(rows), S)
     source.fill(rows, out, rows)
     times = np.array(spread(reads))
@@ -202,30 +204,59 @@ def test_the_decay_reads_each_unread_token_and_no_other(prefixes: list[str]) -> 
     assert set(documents.tolist()) <= set(source.documents(3))
 
 
+def test_documents_and_joints_are_kept_apart_where_asked(prefixes: list[str]) -> None:
+    """Tokens are their own places in the file, so a step of more than 1 is a joint."""
+    tokens, reads = half_read(prefixes)
+    source = UnreadSource("web", tokens, S, reads, attention="document")
+    rows = np.random.default_rng(0).permutation(source.num_rows)
+    out = Windows.empty(source.num_rows, S)
+    source.fill(rows, out, np.arange(len(rows)))
+    document = tokens.document_of_token(out.tokens)
+    begins = (np.diff(document, axis=1) != 0) | (np.diff(out.tokens, axis=1) != 1)
+    assert np.array_equal(np.diff(out.segments, axis=1) == 1, begins)
+    assert np.array_equal(np.diff(out.position_ids, axis=1) != 1, begins)
+    assert (out.position_ids[:, 1:][begins] == 0).all()
+    assert not source.plain
+    assert ((np.diff(document, axis=1) == 0) & begins).any(), "a joint inside a document"
+
+
 def test_a_run_goes_on_with_our_loader(prefixes: list[str]) -> None:
     tokens, reads = half_read(prefixes)
-    source = UnreadSource("web", tokens, S, reads)
+    source: Source = UnreadSource("web", tokens, S, reads)
+    unread, rest = source.generations()
+    assert rest.first_draw == rest.first_row == unread.num_rows == source.num_rows - rest.num_rows
     spans = [Span(0, source.num_rows, {"web": 1})]
-    history = History(seed=1, sequence_length=S, sources={"web": SourceHistory((source.generation(),))}, spans=spans)
+    history = History(seed=1, sequence_length=S, sources={"web": SourceHistory(source.generations())}, spans=spans)
     layout = {"micro_batch_size": 1, "data_parallel_rank": 0, "data_parallel_size": 1}
     with Loader(Mixture(history), {"web": source}, **layout, batch_sizes=[(0, source.num_rows)]) as loader:
-        read = np.concatenate([micro.tokens.ravel() for micro in next(loader).micro_batches])
-    assert len(set(read.tolist())) == len(read) == source.num_rows * S
-    assert not np.array(spread(reads))[read].any()
+        rows = np.concatenate([micro.tokens for micro in next(loader).micro_batches])
+    once, again = rows[: unread.num_rows].ravel(), rows[unread.num_rows :].ravel()
+    assert len(set(once.tolist())) == len(once) == unread.num_rows * S
+    assert not np.array(spread(reads))[once].any()
+    assert sorted(again.tolist()) == list(range(rest.num_rows * S))
 
 
-def test_where_nothing_is_left_there_is_no_source(prefixes: list[str]) -> None:
+def test_where_nothing_is_left_the_whole_source_is_read_again(prefixes: list[str]) -> None:
     tokens = IndexedTokens.open(prefixes[1])
     run = MegatronRun([prefixes[1]], 500, S, seed=SEED, split=None)
-    with pytest.raises(DataError, match=r"source code: \d+ of \d+ tokens are unread, less than a row"):
-        UnreadSource("code", tokens, S, run.reads(0, tokens, samples=500))
+    source = UnreadSource("code", tokens, S, run.reads(0, tokens, samples=500))
+    (whole,) = source.generations()
+    assert (source.num_unread_rows, whole.first_row, whole.num_rows) == (0, 0, (tokens.num_tokens - 1) // S)
+
+
+def test_documents_and_rows_of_a_half_read_source_are_inverse(prefixes: list[str]) -> None:
+    tokens, reads = half_read(prefixes)
+    source = UnreadSource("web", tokens, S, reads)
+    found = [(document, row) for row in range(source.num_rows) for document in source.documents(row)]
+    asked = [(d, row) for d in range(source.tokens.num_documents) for row in source.rows_of_document(d).tolist()]
+    assert sorted(found) == asked
 
 
 def test_what_was_read_differs_and_so_does_the_fingerprint(prefixes: list[str]) -> None:
     tokens, reads = half_read(prefixes)
     run = MegatronRun([prefixes[0]], 120, S, seed=SEED, split="90,10")
     less = UnreadSource("web", tokens, S, run.reads(0, tokens, samples=60))
-    assert less.generation().fingerprint != UnreadSource("web", tokens, S, reads).generation().fingerprint
+    assert less.generations()[0].fingerprint != UnreadSource("web", tokens, S, reads).generations()[0].fingerprint
 
 
 def test_a_mistyped_weight_is_an_error_and_not_a_path() -> None:

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixer.cursors import Skip, Span
 from mixer.errors import DataError
-from mixer.history import Generation, History, SourceHistory
+from mixer.generations import Generation, SourceHistory
+from mixer.history import History
 from mixer.mixture import Mixture
+from mixer.spans import Skip, Span
 
 STABLE, DECAY, SOFT = {"web": 0.8, "code": 0.2}, {"web": 0.5, "code": 0.2, "sft": 0.3}, {"web": 0.9, "code": 0.1}
 

@@ -1,4 +1,5 @@
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from mixer.errors import DataError
 from mixer.indexed import IndexedTokens
+from mixer.source import open_source
 
 DOCUMENTS = [[1, 2, 3], [4, 5], [6, 7, 8, 9]]
 Write = Callable[..., Path]
@@ -57,6 +59,20 @@ def test_documents_of_tokens_by_bisection_equal_a_plain_count(tmp_path: Path, wr
     assert np.array_equal(tokens.document_of_token(np.arange(tokens.num_tokens)), expected)
 
 
+def test_one_document_is_looked_up_without_a_copy_of_the_index() -> None:
+    """Numbers in .idx are not aligned; some numpy functions would copy all of them first, for each look-up."""
+    documents = 500_000
+    lengths = np.ones(documents, np.int32)
+    offsets = np.zeros(8 * documents + 1, np.uint8)[1:].view("<i8")
+    offsets[:] = np.arange(documents)
+    tokens = IndexedTokens("web", np.zeros(documents, np.uint8), lengths, offsets, np.arange(documents + 1))
+    tracemalloc.start()
+    assert tokens.document_of_token(np.array([400_000])).tolist() == [400_000]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
 def test_a_token_outside_is_refused(tmp_path: Path, write_tokens: Write) -> None:
     tokens = IndexedTokens.open(write_tokens(tmp_path / "web", DOCUMENTS))
     for position in (-1, 9):
@@ -103,6 +119,16 @@ def test_a_damaged_index_is_one_clear_error(
     patch(tmp_path / "web.idx", at, data)
     with pytest.raises(DataError, match=message):
         IndexedTokens.open(prefix)
+
+
+@pytest.mark.parametrize(("offset", "document"), [(-2, 0), (4_000, 1), (2**62, 1)])
+def test_an_offset_outside_the_tokens_is_found_when_a_source_opens(
+    tmp_path: Path, write_tokens: Write, offset: int, document: int
+) -> None:
+    prefix = write_tokens(tmp_path / "web", DOCUMENTS)
+    patch(tmp_path / "web.idx", 34 + 12 + 8, struct.pack("<q", offset))
+    with pytest.raises(DataError, match=rf"web: documents from {document} on do not begin one after the other"):
+        open_source(prefix, name="web", sequence_length=4).generations()
 
 
 @pytest.mark.parametrize(

@@ -7,41 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixer.cursors import Span
 from mixer.errors import DataError
-from mixer.history import History, SourceHistory
-from mixer.loader import GlobalBatch, Loader, rank_samples, validation_batches
+from mixer.generations import SourceHistory
+from mixer.history import History
+from mixer.loader import GlobalBatch, Loader, validation_batches
 from mixer.mixture import Mixture
-from mixer.rows import Source, Windows
-from mixer.source import CountedSource, open_source
+from mixer.rows import Source
+from mixer.source import CountedSource
+from mixer.spans import Span
+from mixer.steps import rank_samples
+from mixer.windows import Windows
 
 Write = Callable[..., Path]
 
 S = 8
 SIZES = [(0, 24), (24, 24), (48, 48), (96, 24), (120, 48)]
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory, write_tokens: Write) -> dict[str, Source]:
-    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for name, documents in (("web", 40), ("code", 12)):
-        write_tokens(folder / name, [rng.integers(0, 60_000, 20).tolist() for _ in range(documents)])
-    chats = [rng.integers(0, 60_000, int(size)).tolist() for size in rng.integers(3, 9, 40)]
-    write_tokens(folder / "sft", chats)
-    write_tokens(folder / "sft.mask", [[k % 2 for k in range(len(chat))] for chat in chats], "u1")
-    options = {"sequence_length": S, "holdout_share": 0.1}
-    return {
-        "web": open_source(folder / "web", name="web", **options),  # type: ignore[arg-type]
-        "code": open_source(folder / "code", name="code", **options),  # type: ignore[arg-type]
-        "sft": open_source(folder / "sft", name="sft", kind="chat", pad=0, loss="assistant", **options),  # type: ignore[arg-type]
-    }
-
-
-@pytest.fixture(scope="module")
-def mixture(sources: dict[str, Source]) -> Mixture:
-    spans = [Span(0, 90, {"web": 0.7, "code": 0.3}), Span(90, 168, {"web": 0.4, "code": 0.2, "sft": 0.4})]
-    histories = {name: SourceHistory((source.generation(),)) for name, source in sources.items()}
-    return Mixture(History(seed=3, sequence_length=S, sources=histories, spans=spans))
 
 
 def load(
@@ -127,7 +107,7 @@ def test_resuming_at_any_step_equals_the_straight_run(mixture: Mixture, sources:
     for start in range(len(SIZES) + 1):
         resumed = load(mixture, sources, rank=1, ranks=2, start=start)
         assert [batch.step for batch in resumed] == list(range(start, len(SIZES)))
-        assert [rows_read([batch]) for batch in resumed] == [rows_read([batch]) for batch in straight[start:]]
+        assert [contents(batch) for batch in resumed] == [contents(batch) for batch in straight[start:]]
 
 
 class TwoSteps:
@@ -169,6 +149,62 @@ def test_an_error_in_the_thread_reaches_the_consumer_after_good_batches(
             next(loader)
 
 
+def test_batches_before_an_error_are_delivered_though_steps_are_read_together(
+    mixture: Mixture, sources: dict[str, Source]
+) -> None:
+    layout = {"micro_batch_size": 2, "data_parallel_rank": 0, "data_parallel_size": 1}
+    for wrong, message in (((168, 24), "outside the run"), ((120, 25), "do not divide it")):
+        good = [sizes for sizes in SIZES if sizes[0] < wrong[0]]
+        with Loader(mixture, sources, **layout, batch_sizes=[*good, wrong]) as loader:
+            assert [next(loader).first_sample for _ in good] == [first for first, _ in good]
+            with pytest.raises(DataError, match=message):
+                next(loader)
+
+
+def contents(batch: GlobalBatch) -> list[bytes]:
+    """Every array of a batch, byte for byte."""
+    arrays = [(micro.tokens, micro.labels, micro.loss_mask, micro.position_ids) for micro in batch.micro_batches]
+    rows = [(micro.sources, micro.epochs, micro.rows, micro.bins) for micro in batch.micro_batches]
+    segments = [(micro.segments,) for micro in batch.micro_batches if micro.segments is not None]
+    return [array.tobytes() for group in (*arrays, *rows, *segments) for array in group]
+
+
+@pytest.mark.parametrize("ranks", range(1, 65))
+def test_ranks_share_out_a_global_batch_at_every_layout(ranks: int) -> None:
+    for micro in (1, 2, 3, 5, 8, 60):
+        size = 3 * micro * ranks
+        shares = [rank_samples(size, micro_batch_size=micro, rank=rank, num_ranks=ranks) for rank in range(ranks)]
+        assert {share.shape for share in shares} == {(3, micro)}
+        assert np.stack(shares, axis=1).ravel().tolist() == list(range(size))
+
+
+class LongRun:
+    """A million steps and more; notes which are asked for."""
+
+    num_steps = 1_000_010
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def first_sample(self, step: int) -> int:
+        self.asked.append(step)
+        return 8 * step
+
+    def batch_size(self, step: int) -> int:
+        return 8
+
+
+def test_opening_far_into_a_run_looks_at_nothing_before(sources: dict[str, Source]) -> None:
+    histories = {name: SourceHistory(source.generations()) for name, source in sources.items()}
+    spans = [Span(0, 8 * LongRun.num_steps, {"web": 0.7, "code": 0.2, "sft": 0.1})]
+    far = Mixture(History(seed=3, sequence_length=S, sources=histories, spans=spans))
+    steps = LongRun()
+    layout = {"micro_batch_size": 2, "data_parallel_rank": 0, "data_parallel_size": 1}
+    with Loader(far, sources, **layout, batch_sizes=steps, start_step=1_000_000) as loader:  # type: ignore[arg-type]
+        assert [batch.step for batch in loader] == list(range(1_000_000, 1_000_010))
+    assert min(steps.asked) == 1_000_000
+
+
 def endless() -> Iterator[tuple[int, int]]:
     return ((0, 24) for _ in count())
 
@@ -184,6 +220,27 @@ def test_closing_stops_the_thread(mixture: Mixture, sources: dict[str, Source]) 
     assert threading.active_count() == before
     with pytest.raises(StopIteration):
         next(loader)
+
+
+def test_closing_ends_the_wait_of_a_consumer_in_another_thread(mixture: Mixture, sources: dict[str, Source]) -> None:
+    gate, taken = threading.Event(), list[GlobalBatch]()
+
+    def sizes() -> Iterator[tuple[int, int]]:
+        gate.wait()
+        yield 0, 24
+
+    loader = Loader(
+        mixture, sources, micro_batch_size=2, data_parallel_rank=0, data_parallel_size=1, batch_sizes=sizes()
+    )
+    consumer = threading.Thread(target=lambda: taken.extend(loader), daemon=True)
+    closer = threading.Thread(target=loader.close, daemon=True)
+    consumer.start()
+    closer.start()
+    while not loader._closed.is_set():
+        closer.join(0.001)
+    gate.set()
+    consumer.join(5)
+    assert (consumer.is_alive(), taken) == (False, [])
 
 
 def test_another_source_than_the_history_knows_is_refused(mixture: Mixture, sources: dict[str, Source]) -> None:

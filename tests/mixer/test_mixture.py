@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixer.cursors import Span
 from mixer.errors import DataError
-from mixer.history import Generation, History, Shuffle, SourceHistory
+from mixer.generations import Generation, Shuffle, SourceHistory
+from mixer.history import History
 from mixer.mixture import Located, Mixture
+from mixer.spans import DocumentSkip, Ramp, Skip, Span
 
 
 def mixture(rows: dict[str, int], spans: list[Span], shuffle: Shuffle = "each_epoch", seed: int = 1) -> Mixture:
@@ -104,3 +105,50 @@ def test_outside_the_run() -> None:
     assert len(plan.locate(np.array([], np.int64))) == 0
     with pytest.raises(DataError, match="outside the run, which has 60"):
         plan.locate(np.array([60]))
+
+
+def test_the_planned_bound_adds_over_what_begins() -> None:
+    half, ramp = {"web": 1, "code": 1}, Ramp(40, 80, {"web": 1, "code": 1})
+    spans = [Span(0, 40, half), Span(40, 80, {"web": 1}, ramp=ramp), Span(80, 90, half)]
+    plan = mixture({"web": 10, "code": 10}, spans)
+    assert plan.bounds(0) == {"web": 0, "code": 0}
+    assert [plan.bounds(sample)["web"] for sample in (1, 40, 41, 80, 81, 90)] == pytest.approx(
+        [0.5, 0.5, 1.25, 1.25, 1.75, 1.75], abs=1e-5
+    )
+    changed = mixture({"web": 10, "code": 10}, [spans[0], replace(spans[1], end_sample=60), Span(60, 90, half)])
+    assert changed.bounds()["web"] == pytest.approx(1.75, abs=1e-5)
+    cut = plan.history.cut(60)
+    assert Mixture(cut).bounds() == plan.bounds()
+    skipped = Mixture(replace(plan.history, skips=[Skip(5, 9), Skip(50, 55)]))
+    assert skipped.bounds() == plan.bounds(), "a skip is no restart"
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), st.floats(0.01, 9), min_size=2), st.booleans(), st.data())
+@settings(deadline=None, max_examples=40)
+def test_any_window_is_within_the_bounds_of_both_its_ends(
+    weights: dict[str, float], ramp: bool, data: st.DataObject
+) -> None:
+    first = dict.fromkeys("abc", 1.0)
+    spans = [Span(0, 90, first), Span(90, 200, weights, ramp=Ramp(90, 200, first) if ramp else None)]
+    plan = mixture(dict.fromkeys("abcdef", 9), spans)
+    begin, end = sorted(data.draw(st.tuples(st.integers(0, 200), st.integers(0, 200))))
+    for name in plan.names:
+        start, late = first.get(name, 0) / 3, weights.get(name, 0) / sum(weights.values())
+        upto = [
+            start * min(n, 90)
+            + (n > 90) * ((n - 90) * (start if ramp else late) + ramp * (late - start) * (n - 90) ** 2 / 220)
+            for n in (begin, end)
+        ]
+        error = plan.counts(end)[name] - plan.counts(begin)[name] - (upto[1] - upto[0])
+        assert abs(error) <= plan.bounds(begin)[name] + plan.bounds(end)[name] + 1e-6
+
+
+def test_reads_are_the_samples_located_and_leave_out_what_skips_pass_over() -> None:
+    sources = {name: SourceHistory((Generation(0, rows),)) for name, rows in (("web", 40), ("code", 13))}
+    spans = [Span(0, 100, {"web": 3, "code": 1}), Span(100, 180, {"web": 1, "code": 2})]
+    skips, documents = [Skip(30, 55), Skip(95, 110)], [DocumentSkip("code", (0,), (2, 5), start=20)]
+    plan = Mixture(History(1, 8, sources, spans, skips, documents))
+    located = plan.locate(np.arange(180)).source
+    for sample in (0, 1, 30, 31, 95, 96, 100, 179, 180):
+        web, code = np.bincount(located[:sample], minlength=2).tolist()
+        assert plan.reads(sample) == {"web": web, "code": code}

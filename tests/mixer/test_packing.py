@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixer.errors import DataError
+from mixer.flat_tokens import FlatTokens
 from mixer.packing import Overlong, Packing
 
 conversations = st.lists(st.integers(0, 40), min_size=1, max_size=60)
 
 
 def plan_of(sizes: list[int], window: int, overlong: Overlong = "split", mask: np.ndarray | None = None) -> Packing:
-    mask = np.ones(sum(sizes), np.uint8) if mask is None else mask
-    return Packing.plan(sizes, mask, window_tokens=window, overlong=overlong)
+    return Packing.plan(sizes, None if mask is None else FlatTokens([mask]), window_tokens=window, overlong=overlong)
 
 
 def labels_of(plan: Packing, first_tokens: np.ndarray) -> list[int]:
@@ -87,7 +87,7 @@ def test_what_predicts_nothing_is_left_out_and_counted() -> None:
 
 
 def test_only_the_chosen_are_packed() -> None:
-    plan = Packing.plan([3, 9, 4], np.ones(16), window_tokens=4, chosen=np.array([True, False, True]))
+    plan = Packing.plan([3, 9, 4], window_tokens=4, chosen=np.array([True, False, True]))
     assert sorted(plan.pieces.document.tolist()) == [0, 2]
     assert plan.num_overlong == 0
 
@@ -95,12 +95,23 @@ def test_only_the_chosen_are_packed() -> None:
 @pytest.mark.parametrize("window", [2048, 4096])
 def test_realistic_lengths_fill_98_in_100_quickly(window: int) -> None:
     lengths = np.random.default_rng(0).lognormal(5.8, 1.0, 100_000).astype(np.int64).clip(8, None)
-    mask = np.ones(int(lengths.sum()), np.uint8)
     start = time.perf_counter()
-    plan = Packing.plan(lengths, mask, window_tokens=window)
+    plan = Packing.plan(lengths, window_tokens=window)
     assert time.perf_counter() - start < 2
     assert plan.fill >= 0.98
     assert plan.pieces.length.sum() == (lengths - 1).sum()
+
+
+def test_realistic_conversations_leave_no_row_unsupervised() -> None:
+    rng = np.random.default_rng(3)
+    lengths = rng.lognormal(5.8, 1.2, 5_000).astype(np.int64).clip(2, None)
+    mask = np.repeat(rng.random(len(lengths)) < 0.7, lengths) & (rng.random(int(lengths.sum())) < 0.4)
+    for overlong in ("split", "drop", "truncate"):
+        plan = plan_of(lengths.tolist(), 4096, overlong, mask.astype(np.uint8))
+        assert plan.num_overlong == (lengths > 4097).sum() > 0
+        assert plan.fill >= 0.98
+        assert plan.supervised.min() > 0
+        assert plan.num_unsupervised > 1_000
 
 
 def test_the_plan_depends_on_nothing_else() -> None:

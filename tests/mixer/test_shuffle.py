@@ -15,23 +15,30 @@ def key(epoch: int = 0) -> tuple[int, ...]:
     return key_of(1234, "web", generation=0, epoch=epoch)
 
 
-def test_every_size_up_to_2000_is_a_bijection() -> None:
-    sizes = np.arange(1, 2001)
-    size, index = np.repeat(sizes, sizes), np.concatenate([np.arange(size) for size in sizes])
-    image = permute(index, size, key())
-    order = np.lexsort((image, size))
-    assert np.array_equal(image[order], index)
-    assert np.array_equal(unpermute(image, size, key()), index)
+def test_every_size_up_to_3000_is_a_bijection() -> None:
+    for first in range(1, 3001, 500):  # sizes at a time, so that memory stays small
+        sizes = np.arange(first, first + 500)
+        size, index = np.repeat(sizes, sizes), np.concatenate([np.arange(size) for size in sizes])
+        image = permute(index, size, key())
+        seen = np.zeros(len(index), bool)
+        seen[np.repeat(np.cumsum(sizes) - sizes, sizes) + image] = True
+        assert image.min() >= 0
+        assert (image < size).all()
+        assert seen.all()
+        assert np.array_equal(unpermute(image, size, key()), index)
 
 
-@pytest.mark.parametrize("size", [2**k + d for k in (12, 16, 18) for d in (-1, 0, 1)])
+@pytest.mark.parametrize("size", [2**k + d for k in range(1, 21) for d in (-1, 0, 1)])
 def test_sizes_around_powers_of_two_are_bijections(size: int) -> None:
     assert np.array_equal(np.sort(permute(np.arange(size), size, key())), np.arange(size))
 
 
 def test_sizes_up_to_2_to_the_40_stay_inside_and_invert() -> None:
+    """At the edges and on random rows; with 2^k + 1 half the domain lies outside, so walks are longest."""
+    rng = np.random.default_rng(0)
     for size in AROUND_POWERS:
-        index = np.unique(np.linspace(0, size - 1, 300).astype(np.int64))
+        edges = [place for place in (0, 1, size // 2, size - 2, size - 1) if 0 <= place < size]
+        index = np.unique([*edges, *rng.integers(0, size, 300).tolist()])
         image = permute(index, size, key())
         assert image.min() >= 0
         assert image.max() < size
@@ -73,6 +80,30 @@ def test_neighbours_are_strangers() -> None:
     assert abs(np.corrcoef(image[:-1], image[1:])[0, 1]) < 0.015
     assert abs(np.corrcoef(np.arange(100_000), image)[0, 1]) < 0.015
     assert (np.abs(np.diff(image)) == 1).sum() < 12  # 2 are expected
+
+
+def test_rows_end_far_from_where_they_began() -> None:
+    """Mean displacement of a random order of n rows is (n^2 - 1) / 3n, and one row stays in place on average."""
+    for size in (1000, 1023, 1024, 1025, 65_537):
+        index = np.arange(size)
+        keys = np.array([key(epoch) for epoch in range(20)], np.uint64)
+        images = permute(np.tile(index, (20, 1)), size, keys[:, None, :])
+        assert abs(np.abs(images - index).mean() * 3 * size / (size**2 - 1) - 1) < 0.02
+        assert (images == index).sum() < 38  # 20 are expected
+
+
+def test_orders_of_other_epochs_generations_and_names_have_nothing_in_common() -> None:
+    size, index = 10_000, np.arange(10_000)
+    keys = [
+        key_of(1234, name, generation=generation, epoch=epoch)
+        for name, generation, epoch in itertools.product(("web", "code"), (0, 1), (0, 1))
+    ]
+    images = [permute(index, size, words) for words in keys]
+    for one, other in itertools.combinations(images, 2):
+        assert (one == other).sum() < 10  # 1 is expected
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
+        neighbours = np.argsort(one)[np.flatnonzero(np.abs(np.diff(other[np.argsort(one)])) == 1)]
+        assert len(neighbours) < 14  # 2 are expected
 
 
 def test_keys_tell_seed_source_generation_and_epoch_apart() -> None:

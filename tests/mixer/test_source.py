@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mixer.errors import DataError
-from mixer.holdout import Holdout
+from mixer.generations import SourceHistory
 from mixer.manifest import Manifest
 from mixer.source import CountedSource, PackedSource, Windows, WindowSource, mean_loss_tokens, open_source
 
@@ -64,7 +64,7 @@ def test_text_rows_are_windows_and_their_labels(text: Path) -> None:
     assert out.position_ids.tolist() == [list(range(10))] * 3
     assert not out.segments.any()
     assert (source.documents(0), source.documents(5)) == ([0, 1], [7, 8])
-    assert source.generation().num_rows == 6
+    assert source.generations()[-1].num_rows == 6
 
 
 def test_rows_go_where_they_are_asked_for(text: Path) -> None:
@@ -77,15 +77,15 @@ def test_rows_go_where_they_are_asked_for(text: Path) -> None:
 
 
 def test_held_out_text_is_read_as_validation_only(text: Path) -> None:
-    source = open_source(text, name="web", sequence_length=5, holdout_share=0.2)
+    source = open_source(text, name="web", sequence_length=5, holdout_share=0.2, holdout_runs=1)
     held = {token for document in TEXT[7:] for token in document}
     rows = read(source, list(range(source.num_rows)))
     assert not held & {*rows.tokens.ravel().tolist(), *rows.labels.ravel().tolist()}
     validation = read(source, list(range(source.num_validation_rows)), validation=True)
     assert {*validation.tokens.ravel().tolist(), *validation.labels.ravel().tolist()} <= held
     assert source.documents(0, validation=True) == [7]
-    again = open_source(text, name="web", sequence_length=5, holdout=Holdout(source.generation().holdout))
-    assert again.generation() == source.generation()
+    again = open_source(text, name="web", sequence_length=5, history=SourceHistory(source.generations()))
+    assert again.generations()[-1] == source.generations()[-1]
 
 
 def test_packed_rows_keep_conversations_apart(chat: Path) -> None:
@@ -110,11 +110,11 @@ def test_packed_rows_know_their_sums(chat: Path) -> None:
     everything = open_chat(chat)
     assert everything.num_validation_rows == 0
     assert everything.row_supervised.tolist() == everything.row_filled.tolist()
-    assert everything.generation().fingerprint != source.generation().fingerprint
+    assert everything.generations()[-1].fingerprint != source.generations()[-1].fingerprint
 
 
 def test_held_out_conversations_are_packed_apart(chat: Path) -> None:
-    source = open_chat(chat, holdout_share=0.3)
+    source = open_chat(chat, holdout_share=0.3, holdout_runs=1)
     assert sorted(d for row in range(source.num_rows) for d in source.documents(row)) == [0, 1, 2]
     rows = range(source.num_validation_rows)
     assert sorted(d for row in rows for d in source.documents(row, validation=True)) == [3, 4]
@@ -134,7 +134,7 @@ def test_the_manifest_gives_kind_and_pad(chat: Path) -> None:
     ("changes", "message"),
     [
         ({"tokens": 28}, "sft.json: 28 tokens, but the .idx has 27; prepare again"),
-        ({"kind": "text"}, "sft.json: holds text, the recipe says chat"),
+        ({"kind": "text"}, "source sft: its files hold text, the recipe says chat"),
         ({"kind": "image"}, "sft.json: kind is 'image'; expected text or chat"),
         ({"special_tokens": {"eod": 3, "pad": 3}}, "sft.json: pad and eod are both 3; choose a pad id of its own"),
         ({"special_tokens": None}, "sft.json: .*expected kind, tokens"),
@@ -164,6 +164,80 @@ def test_requests_that_can_not_be_met_are_refused(text: Path, chat: Path, tmp_pa
     write_tokens(tmp_path / "sft.mask", MASKS[:-1], "u1")
     with pytest.raises(DataError, match=r"sft.mask: 22 entries of uint8; expected one uint8 for each of 27 tokens"):
         open_chat(chat)
+
+
+def test_conversations_in_several_files_are_packed_as_one(tmp_path: Path, chat: Path, write_tokens: Write) -> None:
+    parts = [tmp_path / "first", tmp_path / "second"]
+    for prefix, which in zip(parts, (slice(2), slice(2, None)), strict=True):
+        write_tokens(Path(f"{prefix}.mask"), MASKS[which], "u1")
+        write_tokens(prefix, CHATS[which], "i4")
+    options = {"name": "sft", "sequence_length": 8, "kind": "chat", "pad": PAD, "loss": "assistant"}
+    one, two = open_source(chat, **options), open_source(parts, **options)  # type: ignore[arg-type]
+    rows = list(range(one.num_rows))
+    for ours, theirs in zip(vars(read(two, rows)).values(), vars(read(one, rows)).values(), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_text_is_kept_inside_documents_where_a_pad_id_is_known(text: Path) -> None:
+    source = open_source(text, name="web", sequence_length=4, windows="document", pad=PAD)
+    out = read(source, [0, 1])
+    assert out.tokens.tolist() == [[0, 1, 2, 3], [4, 5, PAD, PAD]]
+    assert out.labels.tolist() == [[1, 2, 3, 4], [5, 6, PAD, PAD]]
+    assert out.loss_mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert out.position_ids[:, :2].tolist() == [[0, 1], [0, 1]]
+    assert out.segments.tolist() == [[0, 0, 0, 0], [0, 0, -1, -1]]
+    assert (source.num_rows, mean_loss_tokens(source)) == (18, 3.0)
+    packed = open_source(text, name="web", sequence_length=4, windows="packed", pad=PAD)
+    assert packed.num_rows == 14  # nine of 4 tokens, and the nine of 2 that are left in pairs
+    assert packed.generations()[-1].window == "packed"
+
+
+def test_data_in_the_order_of_its_making_is_held_out_in_many_places(tmp_path: Path, write_tokens: Write) -> None:
+    prefix = write_tokens(tmp_path / "web", [[1] * 10] * 400)
+    options = {"name": "web", "sequence_length": 8, "holdout_share": 0.1}
+    manifest = {"kind": "text", "tokens": 4000, "documents": 400, "supervised_tokens": 4000}
+    for shuffle_seed, runs in ((7, 1), (None, 16)):
+        write_manifest(prefix, **manifest, shuffle_seed=shuffle_seed)
+        assert len(open_source(prefix, **options).holdout.runs) == runs  # type: ignore[arg-type]
+    write_manifest(prefix, **manifest, shuffle_seed=7)
+    unknown = write_tokens(tmp_path / "unknown", [[1] * 10] * 400)
+    for several in ([prefix, prefix], [prefix, unknown]):
+        assert len(open_source(several, **options).holdout.runs) == 16  # type: ignore[arg-type]
+    assert len(open_source(prefix, **options, holdout_runs=3).holdout.runs) == 3  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"windows": "document"}, "source web: no pad id in a manifest of .*web; state one"),
+        ({"windows": "documents"}, "source web: windows are 'documents'; expected concatenated, document, packed"),
+        (
+            {"windows": "packed", "pad": 9, "epoch_offset": True},
+            "epoch_offset moves concatenated windows; leave it out",
+        ),
+        ({"windows": "packed", "pad": 9, "attention": "document"}, "packed windows keep documents apart as they are"),
+        ({"kind": "chat", "windows": "concatenated"}, "windows are 'concatenated'; expected packed or document"),
+        ({"attention": "row"}, "attention is 'row'; expected window or document"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(text: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        open_source(text, name="web", sequence_length=8, **options)  # type: ignore[arg-type]
+
+
+def test_files_that_do_not_go_together_are_refused(text: Path, chat: Path) -> None:
+    both = [text, chat]
+    write_manifest(chat)
+    write_manifest(text, kind="text", tokens=63, special_tokens={"eod": 5, "pad": 6})
+    with pytest.raises(DataError, match="source mix: some files hold text, others conversations; make two sources"):
+        open_source(both, name="mix", sequence_length=8)
+    with pytest.raises(DataError, match="source mix: pad id 5 ends documents too; choose a pad id of its own"):
+        open_source(text, name="mix", sequence_length=8, windows="packed", pad=5)
+    write_manifest(chat, kind="text")
+    with pytest.raises(DataError, match=r"source mix: its files pad with ids \[6, 999\]; state one"):
+        open_source(both, name="mix", sequence_length=8, windows="packed")
+    with pytest.raises(DataError, match="no path of data; give one or more"):
+        open_source([], name="mix", sequence_length=8)
 
 
 def test_a_counted_source_plans_but_does_not_read() -> None:

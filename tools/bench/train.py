@@ -41,7 +41,7 @@ from ..runtime.processes import Layout
 from ..runtime.statistics import StepStatistics
 from ..tracking.journal import Journal
 
-_TURN_STEPS = 10
+TURN_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -91,20 +91,46 @@ def _our_part_of_the_forward_pass(watch: Stopwatch) -> Iterator[None]:
 def bench_train(recipe_path: Path, overrides: list[str], *, steps: int = 60) -> TrainBench:
     """Measure on a recipe whose data is there; the first turn of each side warms up and doesn't count."""
     plan = resolve(load_recipe(recipe_path, overrides), where=str(recipe_path))
-    longest = (plan.batches.num_steps // _TURN_STEPS - 1) * _TURN_STEPS
+    check_steps(plan, steps)
+    with (
+        engine_alone(plan) as (engine, layout),
+        tempfile.TemporaryDirectory() as folder,
+        _recorder(plan, layout, Path(folder)) as recorder,
+    ):
+        return _alternate(plan, engine, recorder, steps)
+
+
+def check_steps(plan: Plan, steps: int) -> None:
+    """Refuse more steps than the recipe has after a first turn."""
+    longest = (plan.batches.num_steps // TURN_STEPS - 1) * TURN_STEPS
     if not 0 < steps <= longest:
         raise UserError("--steps", got=str(steps), expected=f"1 to {longest}, which this recipe has")
+
+
+@contextmanager
+def engine_alone(plan: Plan) -> Iterator[tuple[Engine, Layout]]:
+    """The recipe's model and optimizer in this process, which must be the only one."""
     layout = processes.start(plan.recipe.parallelism)
     if layout.world > 1:
         raise UserError("bench train", got=f"{layout.world} processes", expected="one")
     try:
         processes.seed_everything(plan.recipe.seed)
         model = build_model(plan.recipe, plan.vocab_size)
-        engine = Engine(plan.recipe, model, build_optimizer(plan.recipe, model, plan.schedule.value(0)))
-        with tempfile.TemporaryDirectory() as folder, _recorder(plan, layout, Path(folder)) as recorder:
-            return _alternate(plan, engine, recorder, steps)
+        yield Engine(plan.recipe, model, build_optimizer(plan.recipe, model, plan.schedule.value(0))), layout
     finally:
         processes.stop()
+
+
+def loader_alone(plan: Plan) -> Loader:
+    """All batches of the plan, for one process."""
+    return Loader(
+        plan.mixture,
+        plan.sources,
+        micro_batch_size=plan.recipe.micro_batch_size,
+        data_parallel_rank=0,
+        data_parallel_size=1,
+        batch_sizes=plan.batches,
+    )
 
 
 @contextmanager
@@ -124,22 +150,15 @@ def _alternate(plan: Plan, engine: Engine, recorder: Recorder, steps: int) -> Tr
     bare: list[float] = []
     outside_s: list[float] = []
     peaks: dict[str, int | None] = {"ours": None, "bare": None}
-    with Loader(
-        plan.mixture,
-        plan.sources,
-        micro_batch_size=plan.recipe.micro_batch_size,
-        data_parallel_rank=0,
-        data_parallel_size=1,
-        batch_sizes=plan.batches,
-    ) as batches:
-        while len(ours) < steps + _TURN_STEPS:
+    with loader_alone(plan) as batches:
+        while len(ours) < steps + TURN_STEPS:
             with _peak(peaks, "bare"):
-                bare += [_bare_step(plan, engine) for _ in range(_TURN_STEPS)]
+                bare += [_bare_step(plan, engine) for _ in range(TURN_STEPS)]
             with _peak(peaks, "ours"):
-                turn = [_our_step(plan, engine, batches, recorder) for _ in range(_TURN_STEPS)]
+                turn = [_our_step(plan, engine, batches, recorder) for _ in range(TURN_STEPS)]
             ours += [total for total, _ in turn]
             outside_s += [seconds for _, seconds in turn]
-    warm = slice(_TURN_STEPS, None)
+    warm = slice(TURN_STEPS, None)
     return TrainBench(
         statistics.median(ours[warm]),
         statistics.median(bare[warm]),
@@ -152,7 +171,7 @@ def _alternate(plan: Plan, engine: Engine, recorder: Recorder, steps: int) -> Tr
 
 def _our_step(plan: Plan, engine: Engine, batches: Iterator[GlobalBatch], recorder: Recorder) -> tuple[float, float]:
     """Seconds of one pass through the trainer's loop, and those of them outside megatron-core."""
-    _synchronize()
+    synchronize()
     began = time.perf_counter()
     inside_ours = Stopwatch()
     with _our_part_of_the_forward_pass(inside_ours):
@@ -161,7 +180,7 @@ def _our_step(plan: Plan, engine: Engine, batches: Iterator[GlobalBatch], record
         result = engine.step(batch, learning_rate)
         ratio = update_to_weight_ratio(engine.optimizer) if batch.step % 10 == 0 else None
         recorder.step(batch, result, learning_rate, ratio)
-    _synchronize()
+    synchronize()
     total = time.perf_counter() - began
     return total, total - result.seconds + inside_ours.seconds
 
@@ -178,7 +197,7 @@ def _bare_step(plan: Plan, engine: Engine) -> float:
         losses = model(tokens, positions, None, labels=tokens)
         return losses, lambda output: (output.float().sum(), torch.tensor(output.numel(), dtype=torch.int), {})
 
-    _synchronize()
+    synchronize()
     began = time.perf_counter()
     engine.model.zero_grad_buffer()
     engine.optimizer.zero_grad()
@@ -192,11 +211,12 @@ def _bare_step(plan: Plan, engine: Engine) -> float:
         forward_only=False,
     )
     engine.optimizer.step()
-    _synchronize()
+    synchronize()
     return time.perf_counter() - began
 
 
-def _synchronize() -> None:
+def synchronize() -> None:
+    """Wait for the device, so that a clock read next is honest."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
