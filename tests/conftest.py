@@ -89,6 +89,23 @@ def world(tmp_path_factory):
     return folder
 
 
+def append_documents(prefix: Path, documents: list[np.ndarray]) -> None:
+    """Give a file more documents at its end; what stands there is moved aside, for whoever has it mapped."""
+    from mixer.indexed import IndexedTokens
+
+    old = IndexedTokens.open(prefix)
+    known = np.split(np.fromfile(f"{prefix}.bin", np.uint16), np.cumsum(old.lengths)[:-1])
+    write_tokens(prefix.with_suffix(".more"), [*known, *documents])
+    for suffix in (".bin", ".idx"):
+        os.replace(f"{prefix}.more{suffix}", f"{prefix}{suffix}")
+
+
+@pytest.fixture(scope="session")
+def grow():
+    """Append to a source: ``grow(prefix, seed=9, count=50)``."""
+    return lambda prefix, *, seed, count: append_documents(prefix, make_documents(seed, count, 60))
+
+
 @dataclass(frozen=True)
 class Finished:
     """A program that ended."""

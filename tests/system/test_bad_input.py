@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 
 from tools.cli import main
+from tools.pretrain.checkpoint_store import CheckpointStore
+from tools.pretrain.state import RunState
+from tools.recipe.continued import model_identity, row_settings
+from tools.recipe.load import load_recipe
+from tools.recipe.resolve import resolve
 
 
 def front_door(monkeypatch, capsys, *arguments):
@@ -24,8 +29,42 @@ def copied(workplace, world):
     return type(workplace)(workplace.folder, workplace.folder / "data")
 
 
+@pytest.fixture
+def checkpointed(copied):
+    """A run of the recipe as it stood at sample 64 of 128: its state alone, sealed as a checkpoint is."""
+    plan = resolve(load_recipe(copied.recipe()), where="")
+    CheckpointStore(copied.folder / "run" / "checkpoints").write(
+        state_at(plan, 64), lambda folder: None, is_first=True, barrier=lambda: None
+    )
+    return copied
+
+
+def state_at(plan, consumed_samples):
+    return RunState(
+        step=consumed_samples // 8,
+        consumed_samples=consumed_samples,
+        consumed_tokens=consumed_samples * plan.recipe.sequence_length,
+        history=plan.history.to_json(),
+        schedule=plan.schedule.to_dict(),
+        batch_size=[list(entry) for entry in plan.batches.ramp.entries],
+        model=model_identity(plan.recipe, plan.vocab_size),
+        sources=row_settings(plan.recipe),
+    )
+
+
 def truncate(path, keep):
     path.write_bytes(path.read_bytes()[:keep])
+
+
+def patch(path, at, data):
+    content = bytearray(path.read_bytes())
+    content[at : at + len(data)] = data
+    path.write_bytes(bytes(content))
+
+
+def overwrite(at, data):
+    """Damage web.idx: magic at 0, version at 9, dtype at 17, sequences at 18, lengths from 34 on, then offsets."""
+    return lambda place: patch(place.data / "web.idx", at, data)
 
 
 def foreign_tokenizer(place):
@@ -83,6 +122,45 @@ MISTAKES = {
         ("sources.web.loss=assistant",),
         ["sources.web", "text has no assistant"],
     ),
+    "a negative weight": (
+        lambda place: None,
+        ("phases.0.mixture={web: -1, code: 2}",),
+        ["phases[0].mixture.web: got -1.0; expected a weight of at least 0"],
+    ),
+    "weights of 0": (lambda place: None, ("phases.2.mixture={web: 0, sft: 0}",), ["phases[2].mixture: got only zeros"]),
+    "a weight that is no number": (
+        lambda place: None,
+        ("phases.0.mixture={web: .nan}",),
+        ["phases[0].mixture.web: got .nan; expected a finite number"],
+    ),
+    "unknown unit": (
+        lambda place: None,
+        ("unit=characters",),
+        ["unit: got characters; expected 'tokens' or 'loss_tokens'"],
+    ),
+    "a cap that can't hold": (
+        lambda place: None,
+        ("sources.code.max_epochs=0.1",),
+        ["sources.code.max_epochs: got 0.1", "expected at most 0.1; the largest share of code that fits in phases[0]"],
+    ),
+    "no loss tokens": (
+        lambda place: None,
+        ("sources.more={tokens: 9K, mean_loss_tokens: 0}", "unit=loss_tokens"),
+        ["sources.more.mean_loss_tokens: got 0; expected greater than 0"],
+    ),
+    "another format": (overwrite(0, b"PARQUET"), (), ["web.idx: begins with b'PARQUET", "this is not a Megatron .idx"]),
+    "another version": (overwrite(9, b"\2"), (), ["web.idx: version 2, expected 1"]),
+    "unknown dtype": (overwrite(17, b"\7"), (), ["web.idx: dtype code 7, expected an integer type"]),
+    "offset outside": (
+        overwrite(34 + 4 * 300 + 8 * 17, (2**40).to_bytes(8, "little")),
+        (),
+        ["web: documents from 17 on do not begin one after the other", "`annealmix check` tells which"],
+    ),
+    "last offset outside": (
+        overwrite(34 + 4 * 300 + 8 * 299, (2**40).to_bytes(8, "little")),
+        (),
+        ["web.bin: ", "web.idx says 1,099,511,6"],
+    ),
     "a skip beyond the end": (lambda place: None, ("skip_samples=[[9, 900]]",), ["skip", "900"]),
 }
 
@@ -97,6 +175,39 @@ def test_one_line_and_status_2(copied, monkeypatch, capsys, mistake):
     assert errors.startswith("annealmix: ")
     assert errors.count("\n") == 1
     assert [part for part in expected if part not in errors] == []
+
+
+CHANGED_PASTS = {
+    "weights": (lambda place: None, ("phases.0.mixture.code=2",), "code: 2.0, but up to sample 64"),
+    "seed": (lambda place: None, ("seed=8",), "seed: 8, but up to sample 64"),
+    "tokens": (
+        lambda place: patch(place.data / "web.bin", 200, b"\7\7"),
+        (),
+        "sources.web: source web: fingerprint is ",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", [("plan",), ("trace", "--samples", "64:70")])
+@pytest.mark.parametrize("changed", CHANGED_PASTS)
+def test_what_was_read_stays_as_it_was(monkeypatch, capsys, checkpointed, command, changed):
+    """An edit of the past, and data that changed under the history."""
+    change, overrides, expected = CHANGED_PASTS[changed]
+    change(checkpointed)
+    recipe = checkpointed.recipe(*overrides)
+    arguments = (command[0], recipe, *command[1:], "--resume-from", checkpointed.folder / "run")
+    status, errors = front_door(monkeypatch, capsys, *arguments)
+    assert (status, errors.count("\n"), errors[:11]) == (2, 1, "annealmix: ")
+    assert expected in errors
+
+
+def test_a_run_does_not_go_on_with_changed_data(checkpointed):
+    change, _, expected = CHANGED_PASTS["tokens"]
+    change(checkpointed)
+    finished = checkpointed.annealmix("pretrain", checkpointed.recipe(), "--resume")
+    assert (finished.status, finished.errors.count("\n"), finished.output) == (2, 1, "")
+    assert expected in finished.errors
+    assert [path.name for path in (checkpointed.folder / "run").iterdir()] == ["checkpoints"]
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,9 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from mixer.errors import DataError
 from tools.errors import UserError
-from tools.pretrain.resume import continued_plan
 from tools.pretrain.state import RunState
+from tools.recipe.continued import continued_plan
 from tools.recipe.load import load_recipe
-from tools.recipe.resolve import resolve
 
 
 def final_weights(place, tmp_path):
@@ -139,16 +138,16 @@ def test_a_finished_run_resumes_to_its_report(straight, as_it_stood):
         ("model.ffn_hidden_size=96", "model.ffn_hidden_size: got 96; expected 64, as in the checkpoint"),
         ("phases.0.learning_rate.to=5e-3", "learning_rate segments[0].end_value: got 0.005; expected 0.01"),
         ("phases.0.mixture.code=2", "phases[0]"),
-        ("sources.web.holdout=0.2", "sources.web.generations[0]"),
+        ("sources.web.holdout=0.2", "sources.web.holdout: got 0.2; expected 0.05, as in the checkpoint"),
     ],
 )
 def test_the_past_is_locked(straight, override, message):
     """A change to what was read, or to the model, is named with both values."""
     checkpoint = straight.folder / "run" / "checkpoints" / "step_00000008"
     state = RunState.from_json((checkpoint / "run_state.json").read_text())
-    wanted = resolve(load_recipe(straight.recipe(override, name="other.yaml")), where="")
+    wanted = load_recipe(straight.recipe(override, name="other.yaml"))
     with pytest.raises((UserError, DataError)) as error:
-        continued_plan(wanted, state)
+        continued_plan(wanted, state, where="other.yaml")
     assert message in str(error.value)
 
 
@@ -156,7 +155,7 @@ def test_a_changed_past_is_one_line(straight, as_it_stood):
     place = as_it_stood(straight, 8)
     finished = place.annealmix("pretrain", place.recipe("seed=8"), "--resume")
     assert finished.status == 2
-    assert "annealmix: seed: 8, but up to sample 64" in finished.errors
+    assert "recipe.yaml: seed: 8, but up to sample 64" in finished.errors
     assert "Traceback" not in finished.errors
 
 
@@ -164,7 +163,7 @@ def test_what_changes_no_mathematics_may_change(straight):
     checkpoint = straight.folder / "run" / "checkpoints" / "step_00000008"
     state = RunState.from_json((checkpoint / "run_state.json").read_text())
     recompute = straight.recipe("model.recompute_granularity=selective", name="other.yaml")
-    assert continued_plan(resolve(load_recipe(recompute), where=""), state).batches.num_steps == 16
+    assert continued_plan(load_recipe(recompute), state, where="other.yaml").batches.num_steps == 16
 
 
 def test_the_future_may_change(straight, as_it_stood):

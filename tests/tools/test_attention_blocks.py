@@ -135,15 +135,21 @@ def test_recomputed_activations_give_the_same_loss_and_gradients(new_engine, tin
     assert [name for name in gradients if not torch.equal(gradients[name], their_gradients[name])] == []
 
 
-def test_packed_windows_in_a_pipeline_of_transformer_engine(monkeypatch, tiny_recipe):
+def test_documents_kept_apart_in_a_pipeline_of_transformer_engine(monkeypatch, tiny_recipe, world):
     """Refused with more than one window a micro-batch, where stages would mix the windows up; allowed otherwise."""
+    from mixer.source import open_source
     from tools.errors import UserError
     from tools.runtime import processes
 
     monkeypatch.setattr(processes, "has_transformer_engine", lambda: True)
     pipeline = "parallelism.pipeline_model_parallel_size=2"
-    with pytest.raises(UserError, match="got 2 with 2 pipeline stages and conversations in source sft"):
-        processes.refuse_packed_pipeline(tiny_recipe(pipeline), ["sft"])
-    processes.refuse_packed_pipeline(tiny_recipe(pipeline, "micro_batch_size=1"), ["sft"])
-    processes.refuse_packed_pipeline(tiny_recipe(pipeline), [])
-    processes.refuse_packed_pipeline(tiny_recipe(), ["sft"])
+    text, chat, apart = (
+        {"source": open_source(world / name, name=name, sequence_length=32, **options)}
+        for name, options in (("web", {}), ("sft", {}), ("web", {"attention": "document"}))
+    )
+    for sources in (chat, apart):
+        with pytest.raises(UserError, match="got 2 with 2 pipeline stages, and documents kept apart in source source"):
+            processes.refuse_packed_pipeline(tiny_recipe(pipeline), sources)
+        processes.refuse_packed_pipeline(tiny_recipe(pipeline, "micro_batch_size=1"), sources)
+        processes.refuse_packed_pipeline(tiny_recipe(), sources)
+    processes.refuse_packed_pipeline(tiny_recipe(pipeline), text)

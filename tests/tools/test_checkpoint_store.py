@@ -8,7 +8,9 @@ import pytest
 from tools.pretrain.checkpoint_store import CheckpointStore, check
 from tools.pretrain.state import RunState
 
-STATE = RunState(step=0, consumed_samples=0, consumed_tokens=0, history={}, schedule={}, batch_size=[[0, 4]], model={})
+STATE = RunState(
+    0, consumed_samples=0, consumed_tokens=0, history={}, schedule={}, batch_size=[[0, 4]], model={}, sources={}
+)
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from tools.cli import app, main
 from tools.plan import plan_json
 from tools.recipe.load import parse_recipe
 from tools.recipe.resolve import resolve
-from tools.recipe.schema import LearningRate, Model, PhaseSpec, Recipe, SourceSpec
+from tools.recipe.schema import LearningRate, Model, PhaseSpec, Recipe
+from tools.recipe.source_spec import FromMegatron, SourceSpec
 from tools.recipe.yaml_file import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +32,7 @@ SECTIONS = {
     "Recipe": Recipe,
     "`model`": Model,
     "`sources.NAME`": SourceSpec,
+    "`from_megatron`": FromMegatron,
     "`phases[]`": PhaseSpec,
     "`phases[].learning_rate`": LearningRate,
     **{

@@ -19,7 +19,7 @@ def steps_where(plan, question):
     asked = []
     for step in range(1, plan.batches.num_steps + 1):
         samples = plan.batches.first_sample(step - 1) + plan.batches.batch_size(step - 1)
-        nothing = {"history": {}, "schedule": {}, "batch_size": [], "model": {}}
+        nothing = {"history": {}, "schedule": {}, "batch_size": [], "model": {}, "sources": {}}
         if question(due, RunState(step, samples, samples * length, **nothing)):
             asked.append(step)
     return asked

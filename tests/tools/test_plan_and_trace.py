@@ -1,17 +1,14 @@
-"""``plan`` and ``trace``: exact numbers on a recipe of counts, the form of --json, and what they may not import."""
+"""``plan``: exact numbers on a recipe of counts, the form of --json, and what it may not import."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tools.errors import UserError
 from tools.plan import learning_rate_at_joints, plan_json, planned_curves, show_plan
 from tools.recipe.yaml_file import write_yaml
-from tools.trace import parse_range, show_trace, trace
 
 REPOSITORY = Path(__file__).parents[2]
 # Windows of 16 tokens: web has 1,000 of them (16,001 tokens), code 100. The rate jumps where decay begins.
@@ -30,11 +27,11 @@ def plan(tiny_plan):
 
 def test_json_has_exactly_the_keys_of_its_description(plan):
     found = json.loads(json.dumps(plan_json(plan)))
-    assert list(found) == ["phases", "learning_rate", "warnings"]
+    assert list(found) == ["phases", "bound_samples", "learning_rate", "warnings"]
     for phase in found["phases"]:
         assert list(phase) == ["name", "start_tokens", "end_tokens", "start_sample", "end_sample", "sources"]
         for use in phase["sources"].values():
-            assert list(use) == ["weight", "samples", "tokens", "epochs"]
+            assert list(use) == ["start_share", "end_share", "samples", "tokens", "epochs", "epochs_so_far"]
 
 
 def test_numbers_of_each_phase(plan):
@@ -42,16 +39,15 @@ def test_numbers_of_each_phase(plan):
     assert edges == [("warmup", 0, 100), ("stable", 100, 400), ("decay", 400, 600)]
     for phase in plan_json(plan)["phases"]:
         assert (phase["start_tokens"], phase["end_tokens"]) == (phase["start_sample"] * 16, phase["end_sample"] * 16)
-    assert [phase["sources"] for phase in plan_json(plan)["phases"]] == [
-        {"web": {"weight": 1.0, "samples": 100, "tokens": 1600, "epochs": 0.1}},
-        {
-            "web": {"weight": 0.75, "samples": 225, "tokens": 3600, "epochs": 0.225},
-            "code": {"weight": 0.25, "samples": 75, "tokens": 1200, "epochs": 0.75},
-        },
-        {
-            "web": {"weight": 0.75, "samples": 150, "tokens": 2400, "epochs": 0.15},
-            "code": {"weight": 0.25, "samples": 50, "tokens": 800, "epochs": 0.5},
-        },
+    keys = ("start_share", "end_share", "samples", "tokens", "epochs", "epochs_so_far")
+    uses = [
+        {name: tuple(use[key] for key in keys) for name, use in phase["sources"].items()}
+        for phase in plan_json(plan)["phases"]
+    ]
+    assert uses == [
+        {"web": (1.0, 1.0, 100, 1600, 0.1, 0.1)},
+        {"web": (0.75, 0.75, 225, 3600, 0.225, 0.325), "code": (0.25, 0.25, 75, 1200, 0.75, 0.75)},
+        {"web": (0.75, 0.75, 150, 2400, pytest.approx(0.15), 0.475), "code": (0.25, 0.25, 50, 800, 0.5, 1.25)},
     ]
 
 
@@ -65,9 +61,9 @@ def test_curves_for_a_picture_show_both_sides_of_a_joint(plan):
     curves = planned_curves(plan)
     at = dict(zip(*(column.tolist() for column in curves["learning_rate"]), strict=True))
     assert (at[6399], at[6400], at[9600]) == (1e-2, 5e-3, 1e-3)
-    edges, shares = curves["mixture"]
-    assert edges == [0, 1600, 6400, 9600]
-    assert shares == {"web": [1.0, 0.75, 0.75], "code": [0.0, 0.25, 0.25]}
+    tokens, shares = curves["mixture"]
+    assert tokens == [0, 1600, 1600, 9600]  # stable and decay have one mixture
+    assert shares == {"web": [1.0, 1.0, 0.75, 0.75], "code": [0.0, 0.0, 0.25, 0.25]}
     assert curves["joints"] == [("warmup", 0), ("stable", 1600), ("decay", 6400)]
 
 
@@ -117,8 +113,6 @@ def recipe_file(tmp_path, tiny_recipe):
 def test_the_commands_print_what_the_functions_say(recipe_file, plan, capsys):
     show_plan(recipe_file, [], plot=None, as_json=True)
     assert json.loads(capsys.readouterr().out) == plan_json(plan)
-    show_trace(recipe_file, [], samples="95:105", as_json=True)
-    assert json.loads(capsys.readouterr().out) == trace(plan, 95, 105)
 
 
 def test_the_tables_show_the_same_numbers(recipe_file, capsys):
@@ -126,35 +120,6 @@ def test_the_tables_show_the_same_numbers(recipe_file, capsys):
     printed = capsys.readouterr().out
     for words in ("9.6K tokens in 150 steps", "225", "0.7500", "1.25", "linear to 0.01", "warning:"):
         assert words in printed
-    show_trace(recipe_file, [], samples="0:3", as_json=False)
-    assert capsys.readouterr().out.split()[:6] == ["sample", "source", "draw", "epoch", "row", "0"]
-
-
-def test_trace_is_the_mixture(plan):
-    located = plan.mixture.locate(np.arange(plan.total_samples))
-    rows = trace(plan, 0, plan.total_samples)
-    assert [list(row) for row in rows[:1]] == [["sample", "source", "draw", "epoch", "row"]]
-    assert [row["sample"] for row in rows] == list(range(600))
-    assert [row["source"] for row in rows] == [plan.mixture.names[source] for source in located.source]
-    for name in ("draw", "epoch", "row"):
-        assert [row[name] for row in rows] == getattr(located, name).tolist()
-    assert trace(plan, 599, 600) == rows[599:]
-
-
-@pytest.mark.parametrize(("text", "numbers"), [("0:1", (0, 1)), ("7:600", (7, 600)), ("599:600", (599, 600))])
-def test_ranges(text, numbers):
-    assert parse_range(text, 600) == numbers
-
-
-@pytest.mark.parametrize("text", [":", "5", "5:", ":5", "5:5", "6:5", "-1:5", "a:b", "1:2:3", "0:601"])
-def test_ranges_that_are_none(text):
-    with pytest.raises(UserError, match=r"^--samples: got"):
-        parse_range(text, 600)
-
-
-def test_an_empty_range_is_named():
-    with pytest.raises(UserError, match=r"^--samples: got nothing; expected A:B"):
-        parse_range("", 600)
 
 
 # A frontier-sized recipe: 300 sources that stand for 15T tokens, three phases, one of them a new mixture.
@@ -162,10 +127,8 @@ LARGE = """
 import resource, sys
 from pathlib import Path
 from tools.plan import show_plan
-from tools.trace import show_trace
 
 show_plan(Path(sys.argv[1]), [], plot=None, as_json=True)
-show_trace(Path(sys.argv[1]), [], samples="3600000000:3600001000", as_json=True)
 loaded = [name for name in ("torch", "megatron", "matplotlib", "datasets", "mlflow") if name in sys.modules]
 usage = resource.getrusage(resource.RUSAGE_SELF)
 print(loaded, file=sys.stderr)
@@ -203,4 +166,4 @@ def test_a_large_recipe_takes_no_framework_and_no_time(large_recipe):
     loaded, seconds = finished.stderr.splitlines()[-2:]
     assert loaded == "[]"
     assert float(seconds) < 2.0
-    assert len(json.loads(finished.stdout.splitlines()[-1])) == 1000
+    assert len(json.loads(finished.stdout)["phases"]) == 3

@@ -8,7 +8,7 @@ from tools.plots import Picture, draw
 
 PLANNED = {
     "learning_rate": ([0, 1000, 2000], [1e-5, 1e-3, 1e-5]),
-    "mixture": ([0, 1000, 2000], {"web": [0.7, 0.5], "code": [0.3, 0.5]}),
+    "mixture": ([0, 1000, 1000, 2000], {"web": [0.7, 0.7, 0.5, 0.4], "code": [0.3, 0.3, 0.5, 0.6]}),
     "joints": [("warmup", 0), ("decay", 1000)],
 }
 LOSS = ([100, 1100, 2000], [5.0, 4.0, 3.5])
@@ -40,7 +40,7 @@ def test_a_run_is_three_panels_in_a_folder_made_for_it(tmp_path):
         {"loss": ([100], [5.0])},
         {"loss": LOSS, "validation": {"web": ([0], [4.0])}},
         {"loss": LOSS, "validation": {"web": ([0, 2000], [4.0, 4.0])}},
-        {"mixture": ([0, 1000, 2000], {f"source-{n}": [0.05, 0.05] for n in range(20)})},
+        {"mixture": ([0, 1000, 2000], {f"source-{n}": [0.05, 0.05, 0.05] for n in range(20)})},
         {"learning_rate": ([0, 2000], [0.0, 0.0])},
     ],
 )

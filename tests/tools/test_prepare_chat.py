@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tools.check.data import check
 from tools.errors import UserError
 from tools.prepare.chat import chat_encoder, prepare_chat, read_turns
 from tools.prepare.python_corpus import train_tokenizer
 from tools.prepare.records import BadRecord
-from tools.prepare.verify import verify
 
 END, USER, ASSISTANT, SYSTEM, STOP = 0, 2, 3, 4, 5
 A, B, C, NEWLINE = 70, 71, 72, 204
@@ -34,7 +34,7 @@ def prepare(records: list[object], tokenizer: Path, folder: Path, **options: obj
     source.write_text("".join(f"{json.dumps(record)}\n" for record in records))
     options = {"workers": 1, "shuffle": False, **options}
     prepare_chat([str(source)], tokenizer=tokenizer, out=folder / "sft", **options)  # type: ignore[arg-type]
-    assert verify(folder / "sft") == []
+    assert check(folder / "sft").problems == ()
     tokens, mask = np.fromfile(folder / "sft.bin", "<u2"), np.fromfile(folder / "sft.mask.bin", "u1")
     return tokens.tolist(), mask.tolist()
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tools.check.data import check
 from tools.errors import UserError
 from tools.prepare import python_corpus, python_packages
 from tools.prepare.python_corpus import prepare_python_corpus
-from tools.prepare.verify import verify
 from tools.prepare.workers import ordered_map
 
 SOURCES = ("code", "prose", "reference", "sft")
@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_four_sources_and_one_tokenizer(corpus: Path) -> None:
-    assert all(verify(corpus / name) == [] for name in SOURCES)
+    assert all(check(corpus / name).problems == () for name in SOURCES)
     files = [*(f"{name}{end}" for name in SOURCES for end in (".bin", ".idx", ".json")), "sft.mask.bin", "sft.mask.idx"]
     assert sorted(contents(corpus)) == sorted([*files, "corpus.json", "tokenizer.json"])
     manifests = [json.loads((corpus / f"{name}.json").read_text()) for name in SOURCES]

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import zstandard
 
+from mixer.indexed import IndexedTokens
+from tools.check.data import check
 from tools.errors import UserError
 from tools.prepare.python_corpus import train_tokenizer
 from tools.prepare.text import TextEncoder, prepare_text, text_encoder
-from tools.prepare.verify import read_index, verify
 from tools.prepare.vocabulary import read_vocabulary, token_dtype
 
 TEXTS = ["ab", "a <|endoftext|> b", "h\u00e9", "line\n\nline", "x" * 300]
@@ -36,14 +37,13 @@ def records(texts: list[str]) -> list[object]:
 
 def prepare(inputs: list[str], tokenizer: Path, out: Path, **options: object) -> dict[str, bytes]:
     prepare_text(inputs, tokenizer=tokenizer, out=out, **{"workers": 1, **options})  # type: ignore[arg-type]
-    assert verify(out) == []
+    assert check(out).problems == ()
     return {end: out.with_name(out.name + end).read_bytes() for end in (".bin", ".idx")}
 
 
 def documents(out: Path) -> list[list[int]]:
-    index = read_index(out.with_name(f"{out.name}.idx"))
-    tokens = np.fromfile(out.with_name(f"{out.name}.bin"), index.dtype)
-    return [part.tolist() for part in np.split(tokens, np.cumsum(index.lengths)[:-1])]
+    stored = IndexedTokens.open(out)
+    return [part.tolist() for part in np.split(stored.tokens, np.cumsum(stored.lengths)[:-1])]
 
 
 def test_bytes_on_disk_are_exact(tokenizer: Path, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_an_error_leaves_the_old_source_whole(tokenizer: Path, tmp_path: Path) -
     bad = write_lines(tmp_path / "bad.jsonl", [*records(TEXTS), {"text": None}])
     with pytest.raises(UserError):
         prepare([bad], tokenizer, tmp_path / "out" / "web")
-    assert verify(tmp_path / "out" / "web") == []
+    assert check(tmp_path / "out" / "web").problems == ()
     assert {end: (tmp_path / "out" / f"web{end}").read_bytes() for end in (".bin", ".idx")} == before
     assert len(list((tmp_path / "out").iterdir())) == 4
 

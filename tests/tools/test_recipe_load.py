@@ -62,9 +62,17 @@ def test_a_batch_ramp_is_a_list():
             "phases.1.mixture={wbe: 1}",
             "phases[1].mixture.wbe: got wbe; expected a source of the recipe; the nearest is web",
         ),
-        ("phases.1.mixture={web: -1, sft: 2}", "phases[1].mixture: got {web, sft}; expected weights of at least 0"),
-        ("phases.1.mixture={web: 0}", "phases[1].mixture: got {web}; expected weights of at least 0 and a sum above 0"),
+        ("phases.1.mixture={web: -1, sft: 2}", "phases[1].mixture.web: got -1.0; expected a weight of at least 0"),
+        (
+            "phases.1.mixture={web: 0}",
+            "phases[1].mixture: got only zeros; expected a weight above 0 for one source at least",
+        ),
         ("phases.1.mixture={web: nan}", "phases[1].mixture.web: got nan; expected a finite number"),
+        ("sources.web.mean_loss_tokens=0", "sources.web.mean_loss_tokens: got 0; expected greater than 0"),
+        (
+            "sources.web.mean_loss_tokens=9",
+            "sources.web.mean_loss_tokens: got 9.0; expected at most sequence_length",
+        ),
         ("phases.0.mixture=null", "phases[0].mixture: got none; expected a mixture in the first phase"),
         (
             "phases.1.learning_rate={shape: cosine}",
@@ -125,9 +133,28 @@ def test_model_fields_are_those_of_the_installed_transformer_config():
 
     from megatron.core.transformer import TransformerConfig
 
-    assert transformer_config_fields() == {field.name for field in fields(TransformerConfig)}
+    assert set(transformer_config_fields()) == {field.name for field in fields(TransformerConfig)}
 
 
 def test_a_field_of_gpt_model_is_known():
     assert complaint_about("rotary_base") is None
     assert complaint_about("ffn_hidden_size") is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("skip_samples=[5, 6]", "skip_samples[0]: got 5; expected a list"),
+        ("phases.0.mixture=[web]", "phases[0].mixture: got ['web']; expected a section of keys and values"),
+        ("phases=[]", "phases: got []; expected at least 1 of them"),
+        ("global_batch_size=[[0, 8, 3]]", "global_batch_size[0]: got [0, 8, 3]; expected at most 2 of them"),
+        (
+            "sources.web={path: web, mean_loss_tokens: 9}",
+            "sources.web.mean_loss_tokens: got 9.0; expected none with path: data on disk is counted",
+        ),
+    ],
+)
+def test_mistakes_are_told_in_words_of_yaml(override, message):
+    with pytest.raises(UserError) as error:
+        parse_recipe(changed(override), "tiny.yaml")
+    assert str(error.value) == f"tiny.yaml: {message}"

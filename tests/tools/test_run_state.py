@@ -19,6 +19,7 @@ STATE = RunState(
     schedule={"segments": [{"start_value": 0.1, "end_value": 5e-324}]},
     batch_size=[[0, 16], [1_000_000, 24]],
     model={"num_layers": 2, "hidden_dropout": 0.0, "kv_channels": None},
+    sources={"web": {"loss": "all", "holdout": 0.05, "pad": None}},
     recent_losses=(0.1, 1 / 3, math.pi),
     before_decay=True,
     versions={"torch": "2.13.0"},

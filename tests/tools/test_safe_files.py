@@ -22,7 +22,9 @@ from tools.runtime.safe_files import check_metadata
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-STATE = RunState(step=1, consumed_samples=4, consumed_tokens=64, history={}, schedule={}, batch_size=[[0, 4]], model={})
+STATE = RunState(
+    1, consumed_samples=4, consumed_tokens=64, history={}, schedule={}, batch_size=[[0, 4]], model={}, sources={}
+)
 NORM, EMBEDDING = "decoder.final_layernorm.weight", "embedding.word_embeddings.weight"
 
 

@@ -37,16 +37,21 @@ def test_both_edges_may_be_the_ends_of_the_curve():
     assert decay_slopes(([0.0, 20.0], [5.0, 4.0]), 10, 20) == DecaySlopes(0, 10, 20, 5.0, 4.5, 4.0)
 
 
-def test_the_two_lines():
-    assert describe_slopes(decay_slopes(CURVE, 2_000_000, 3_000_000)) == (
-        "validation loss, change per million tokens:  last 1M of stable -0.500   decay -1.000   (2.0 times as fast)\n"
-        "learning rate and data changed together at 2M tokens: this is the effect of both"
+@pytest.mark.parametrize("data_changed", [False, True])
+def test_the_slopes_and_the_caveat_where_data_changed_too(data_changed):
+    line, *caveat = describe_slopes(decay_slopes(CURVE, 2_000_000, 3_000_000), data_changed=data_changed).splitlines()
+    slopes = "last 1M of stable -0.500   decay -1.000   (2.0 times as fast)"
+    assert line == f"validation loss, change per million tokens:  {slopes}"
+    assert (
+        caveat
+        == ["the data changed in the decay too: this is the effect of both it and the learning rate"] * data_changed
     )
 
 
-def test_a_stable_phase_that_does_not_fall_has_no_ratio():
-    flat = DecaySlopes(0, 1_000_000, 2_000_000, 4.0, 4.0, 3.0)
-    assert "(inf times as fast)" in describe_slopes(flat)
+@pytest.mark.parametrize("losses", [(4.0, 4.0, 3.0), (4.0, 3.0, 3.5)])
+def test_there_is_no_ratio_where_one_of_the_two_does_not_fall(losses):
+    slopes = DecaySlopes(0, 1_000_000, 2_000_000, *losses)
+    assert "times as fast" not in describe_slopes(slopes, data_changed=False)
 
 
 def test_curves_are_sorted_and_a_step_taken_twice_counts_once():

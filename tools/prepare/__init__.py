@@ -9,5 +9,6 @@ One line of JSON on its way to `data/mine/web.bin`, and the file that takes each
     web.bin, web.idx, web.json    writer.py       documents shuffled by seed; Megatron's own builder; the manifest
 
 pipeline.py joins the steps. python_corpus.py makes four sources out of the Python installation (python_source.py reads
-modules, python_packages.py finds what is installed) and sends them the same way. verify.py reads everything back.
+modules, python_packages.py finds what is installed) and sends them the same way. `annealmix check` reads everything
+back.
 """

@@ -37,9 +37,10 @@ def documents_read(plan: Plan, first: int, end: int) -> dict[str, list[int]]:
     """Source name -> sorted numbers of the documents that samples [first, end) touch."""
     located = plan.mixture.locate(np.arange(first, end))
     found: dict[str, set[int]] = {}
-    for source, row in zip(located.source.tolist(), located.row.tolist(), strict=True):
+    columns = located.source.tolist(), located.row.tolist(), located.offset.tolist()
+    for source, row, offset in zip(*columns, strict=True):
         name = plan.mixture.names[source]
-        found.setdefault(name, set()).update(plan.sources[name].documents(row))
+        found.setdefault(name, set()).update(plan.sources[name].documents(row, offset=offset))
     return {name: sorted(numbers) for name, numbers in sorted(found.items())}
 
 

@@ -1,6 +1,7 @@
 """``annealmix pretrain``: put a run together, train it, say what came of it."""
 
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from ..recipe.continued import continued_plan, model_identity, row_settings
 from ..recipe.load import load_recipe
 from ..recipe.numbers import format_tokens
 from ..recipe.planned import Plan
@@ -20,7 +22,7 @@ from .checkpoint_store import CheckpointStore
 from .opening import open_tracker, versions
 from .progress import Display, LiveLine, Silent
 from .report import draw_run, findings, places
-from .resume import Found, continued_plan, find_checkpoint, model_identity
+from .resume import Found, find_checkpoint, make_folder
 from .state import RunState
 from .surroundings import Surroundings
 from .watch import LeaveRequest
@@ -31,15 +33,16 @@ _HURRIED_DRAIN_S = 10.0  # torchrun kills what is still there 30 s after another
 
 def run(recipe_path: Path, overrides: Sequence[str], *, resume: bool) -> None:
     """Train a recipe from its start, or on from its newest valid checkpoint; every rank of a launch calls this."""
-    plan = resolve(load_recipe(recipe_path, overrides), where=str(recipe_path))
+    recipe, where = load_recipe(recipe_path, overrides), str(recipe_path)
     leave = LeaveRequest()
     leave.listen()
-    layout = processes.start(plan.recipe.parallelism)
-    check_batches(plan.recipe, plan.batches, data_parallel_size=layout.data, where=str(recipe_path))
-    store = CheckpointStore(plan.recipe.output_folder / "checkpoints")
+    layout = processes.start(recipe.parallelism)
+    store = CheckpointStore(recipe.output_folder / "checkpoints")
+    found = find_checkpoint(store, resume=resume, layout=layout, warn=_warn)
+    plan = continued_plan(recipe, found[1], where=where) if found else resolve(recipe, where=where)
+    check_batches(recipe, plan.batches, data_parallel_size=layout.data, where=where)
+    make_folder(store, layout)
     display = _display(plan, layout)
-    found = find_checkpoint(store, resume=resume, layout=layout, warn=display.say)
-    plan = continued_plan(plan, found[1]) if found else plan
     state = _run(plan, found, Surroundings(layout, leave, store, display, open_tracker(plan, layout, found)))
     processes.stop()  # not after an error: the other ranks may still wait in these groups
     if state.step < plan.batches.num_steps:
@@ -75,8 +78,7 @@ def _train(plan: Plan, found: Found | None, around: Surroundings) -> RunState:
     state = _with_plan(found[1] if found else first_state(), plan)
     if state.step == plan.batches.num_steps:
         return state
-    packed = [name for name, source in plan.sources.items() if source.row_filled is not None]
-    processes.refuse_packed_pipeline(plan.recipe, packed)
+    processes.refuse_packed_pipeline(plan.recipe, plan.sources)
     processes.seed_everything(plan.recipe.seed)
     model = build_model(plan.recipe, plan.vocab_size)
     optimizer = build_optimizer(plan.recipe, model, plan.schedule.value(state.consumed_tokens))
@@ -88,7 +90,9 @@ def _train(plan: Plan, found: Found | None, around: Surroundings) -> RunState:
 
 def first_state() -> RunState:
     """A run before its first step."""
-    return RunState(step=0, consumed_samples=0, consumed_tokens=0, history={}, schedule={}, batch_size=[], model={})
+    return RunState(
+        step=0, consumed_samples=0, consumed_tokens=0, history={}, schedule={}, batch_size=[], model={}, sources={}
+    )
 
 
 def _with_plan(state: RunState, plan: Plan) -> RunState:
@@ -98,9 +102,14 @@ def _with_plan(state: RunState, plan: Plan) -> RunState:
         history=plan.history.to_json(),
         schedule=plan.schedule.to_dict(),
         batch_size=[list(entry) for entry in plan.batches.ramp.entries],
-        model=model_identity(plan),
+        model=model_identity(plan.recipe, plan.vocab_size),
+        sources={**state.sources, **row_settings(plan.recipe)},
         versions=versions(),
     )
+
+
+def _warn(line: str) -> None:
+    sys.stderr.write(f"annealmix: {line}\n")
 
 
 def _display(plan: Plan, layout: Layout) -> Display:

@@ -1,4 +1,4 @@
-"""When to validate, to save, and to look at the weights: all from the token clock, so a resumed run does the same."""
+"""When to validate, save, and look at weights and layers: all from the token clock, so a resumed run does the same."""
 
 from collections.abc import Iterable
 
@@ -25,6 +25,11 @@ class Due:
         """Every ``checkpoints.every`` tokens, before each decay, and at the end."""
         every = self._plan.recipe.checkpoints.every
         return self._is_last(state) or self._reaches(state, every, self._decay_starts)
+
+    def layers(self, state: RunState) -> bool:
+        """Every ``layers.every`` tokens and at the end; never where that is 0."""
+        every = self._plan.recipe.layers.every
+        return bool(every) and (self._is_last(state) or self._reaches(state, every, ()))
 
     def is_before_decay(self, state: RunState) -> bool:
         """Whether the next step is the first in which a decay has begun."""

@@ -36,12 +36,12 @@ def open_tracker(plan: Plan, layout: Layout, found: Found | None) -> Tracker:
 
 def _track_datasets(plan: Plan, tracker: Tracker) -> None:
     for name, source in plan.sources.items():
-        generation = source.generation()
+        generation = source.generations()[-1]
         spec = plan.recipe.sources[name]
         tracker.dataset(
             name,
             digest=generation.fingerprint[:32],
-            source=str(spec.path or f"{spec.tokens} tokens"),
+            source=", ".join(map(str, spec.path)) if spec.path else f"{spec.tokens} tokens",
             profile={"rows": source.num_rows, "held_out_rows": source.num_validation_rows, "loss": source.loss},
             context="training",
         )

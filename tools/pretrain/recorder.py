@@ -48,9 +48,9 @@ class Recorder:
             self._tracker.metrics(metrics, step=batch.step + 1, tokens=consumed)
         self._write_read(batch, result.sums.digest)
 
-    def validation(self, losses: Mapping[str, float], *, step: int, tokens: int) -> None:
-        """Held-out losses after ``step`` steps."""
-        self._tracker.metrics(dict(losses), step=step, tokens=tokens)
+    def evaluation(self, metrics: Mapping[str, float], *, step: int, tokens: int) -> None:
+        """What was measured after ``step`` steps: held-out losses, layers."""
+        self._tracker.metrics(dict(metrics), step=step, tokens=tokens)
 
     def restart_clock(self) -> None:
         """What was done since the last step, a save or a validation, is no part of the next step's speed."""

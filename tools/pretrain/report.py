@@ -52,17 +52,20 @@ def places(run_dir: Path, *, tracker: str, last_checkpoint: Path | None) -> str:
 def account(plan: Plan, consumed_samples: int) -> list[str]:
     """The ledger as a table: what each source gave, and its part of the learning rate's integral.
 
-    The last column weighs each token with the learning rate it was read at: data that comes late in a decay is read
-    at small steps, and weighs less than its tokens.
+    ``worth`` is what its tokens are worth in tokens read once (mixer/ledger.py). The last column weighs each token with
+    the learning rate it was read at: data that comes late in a decay is read at small steps, and weighs less.
     """
     ledger = Ledger(plan.mixture, plan.sources)
     exposure = ledger.exposure(consumed_samples, plan.schedule.integral)
     total = sum(exposure.values()) or 1.0
-    lines = [f"{'source':<12}{'windows':>9}{'tokens':>9}{'supervised':>12}{'epochs':>8}{'of the learning':>17}"]
+    lines = [
+        f"{'source':<12}{'windows':>9}{'tokens':>9}{'supervised':>12}{'epochs':>8}{'worth':>8}{'of the learning':>17}"
+    ]
     for name, entry in ledger.at(consumed_samples).items():
         supervised = "unknown" if entry.supervised_tokens is None else format_tokens(entry.supervised_tokens)
         counts = f"{entry.samples:>9,}{format_tokens(entry.tokens):>9}{supervised:>12}{entry.epochs:>8.2f}"
-        lines.append(f"{name:<12}{counts}{exposure[name] / total:>17.1%}")
+        worth = format_tokens(round(entry.effective_tokens))
+        lines.append(f"{name:<12}{counts}{worth:>8}{exposure[name] / total:>17.1%}")
     return [*lines, ""]
 
 
@@ -80,4 +83,14 @@ def _slopes(plan: Plan, curve: Curve | None) -> list[str]:
     if not (curve and starts):
         return []
     slopes = decay_slopes(curve, starts[-1], int(curve[0][-1]))
-    return [describe_slopes(slopes)] if slopes else []
+    return [describe_slopes(slopes, data_changed=_mixture_changes_from(plan, slopes.before_tokens))] if slopes else []
+
+
+def _mixture_changes_from(plan: Plan, tokens: int) -> bool:
+    """Whether shares at the end of any phase that ends later are not those of its beginning, or of the phase before."""
+    shares = [
+        [{name: getattr(use, end) for name, use in phase.sources.items()} for end in ("start_share", "end_share")]
+        for phase in plan.phases
+        if phase.end_tokens > tokens
+    ]
+    return any(found != shares[0][0] for both in shares for found in both)

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -12,8 +12,9 @@ class RunState:
     """Where a run stands.
 
     ``step`` steps are done and ``consumed_samples`` windows consumed; ``history`` and ``schedule`` are what was read
-    and how the learning rate went, as resolved numbers; ``recent_losses`` are the last steps' losses, which a spike is
-    measured against; ``before_decay`` marks a checkpoint that branches start from and that is always kept.
+    and how the learning rate went, as resolved numbers; ``model`` and ``sources`` are what the recipe said of the
+    network and of how rows are made, which can't change; ``recent_losses`` are the last steps' losses, which a spike
+    is measured against; ``before_decay`` marks a checkpoint that branches start from and that is always kept.
     """
 
     step: int
@@ -23,6 +24,7 @@ class RunState:
     schedule: dict[str, Any]
     batch_size: list[list[int]]
     model: dict[str, Any]
+    sources: dict[str, dict[str, Any]]
     recent_losses: tuple[float, ...] = ()
     before_decay: bool = False
     versions: dict[str, str] | None = None

@@ -1,7 +1,7 @@
 """What came of a run, read back from its journal: its curves, and how fast validation loss fell around the decay.
 
-The two slopes are over stretches of equal length: the decay, and the last part of the stable phase just before it. In
-a decay learning rate and data usually change together, so the difference is the effect of both.
+The two slopes are over stretches of equal length: the decay, and the last part of the stable phase just before it.
+Where learning rate and data change together, the difference is the effect of both.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,15 +54,16 @@ def decay_slopes(curve: Curve, decay_tokens: int, end_tokens: int) -> DecaySlope
     return DecaySlopes(before, decay_tokens, end_tokens, *at)
 
 
-def describe_slopes(slopes: DecaySlopes) -> str:
-    """Two lines a person can read, with the caveat that belongs to them."""
-    ratio = slopes.decay_slope / slopes.stable_slope if slopes.stable_slope < 0 else float("inf")
-    stretch, decay = slopes.decay_tokens - slopes.before_tokens, format_tokens(slopes.decay_tokens)
-    return (
+def describe_slopes(slopes: DecaySlopes, *, data_changed: bool) -> str:
+    """A line a person can read, the ratio where both fell, and a caveat where the data changed in the decay too."""
+    stretch, falling = slopes.decay_tokens - slopes.before_tokens, max(slopes.stable_slope, slopes.decay_slope) < 0
+    ratio = f"   ({slopes.decay_slope / slopes.stable_slope:.1f} times as fast)" if falling else ""
+    line = (
         f"validation loss, change per million tokens:  last {format_tokens(stretch)} of stable "
-        f"{slopes.stable_slope:+.3f}   decay {slopes.decay_slope:+.3f}   ({ratio:.1f} times as fast)\n"
-        f"learning rate and data changed together at {decay} tokens: this is the effect of both"
+        f"{slopes.stable_slope:+.3f}   decay {slopes.decay_slope:+.3f}{ratio}"
     )
+    caveat = "the data changed in the decay too: this is the effect of both it and the learning rate"
+    return f"{line}\n{caveat}" if data_changed else line
 
 
 def curves(records: Iterable[Mapping[str, object]]) -> dict[str, Curve]:

@@ -7,11 +7,13 @@ import torch.distributed as dist
 from mixer.loader import GlobalBatch, Loader
 
 from ..recipe.planned import Plan
+from ..runtime.batch import pinned_bytes
 from ..runtime.checkpoint import save_weights
 from ..runtime.engine import Engine, StepResult
 from ..runtime.optimizer import update_to_weight_ratio
 from .anomaly import explain_stop
 from .due import Due
+from .layer_probe import LayerProbe
 from .recorder import Recorder
 from .state import RunState
 from .surroundings import Surroundings
@@ -32,6 +34,7 @@ class Trainer:
         self._recorder = Recorder(plan, around)
         self._due = Due(plan)
         self._validator = Validator(plan, around.layout)
+        self._layers = LayerProbe(plan.recipe, engine, around.layout) if plan.recipe.layers.every else None
         stop_on = plan.recipe.stop_on
         self._watch = SpikeWatch(
             spike_nats=stop_on.spike_nats, window_steps=stop_on.window_steps, recent=state.recent_losses
@@ -41,6 +44,7 @@ class Trainer:
         """Train from where the state stands to the end of the plan, or to a request to leave."""
         if self.state.step == 0:
             self._validate()
+            self._measure_layers()
         with self._loader() as batches:
             for batch in batches:
                 learning_rate = self.plan.schedule.value(batch.first_sample * self.plan.recipe.sequence_length)
@@ -50,6 +54,8 @@ class Trainer:
                 self._recorder.step(batch, result, learning_rate, self._update_ratio(batch))
                 if self._due.validation(self.state):
                     self._validate()
+                if self._due.layers(self.state):
+                    self._measure_layers()
                 if self._due.checkpoint(self.state) or result.sums.stop_requested:
                     self._save()
                 if result.sums.stop_requested:
@@ -67,6 +73,7 @@ class Trainer:
             batch_sizes=plan.batches,
             start_step=self.state.step,
             vocab_size=plan.vocab_size,
+            allocate=pinned_bytes,
         )
 
     def _advance(self, batch: GlobalBatch) -> None:
@@ -85,8 +92,14 @@ class Trainer:
 
     def _validate(self) -> None:
         losses = self._validator.losses(self.engine)
-        self._recorder.validation(losses, step=self.state.step, tokens=self.state.consumed_tokens)
+        self._recorder.evaluation(losses, step=self.state.step, tokens=self.state.consumed_tokens)
         self._recorder.restart_clock()
+
+    def _measure_layers(self) -> None:
+        if self._layers:
+            metrics = self._layers.metrics(begin=self.state.step == 0)
+            self._recorder.evaluation(metrics, step=self.state.step, tokens=self.state.consumed_tokens)
+            self._recorder.restart_clock()
 
     def _save(self) -> None:
         state = replace(self.state, before_decay=self._due.is_before_decay(self.state))

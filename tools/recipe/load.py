@@ -10,6 +10,13 @@ from ..errors import UserError
 from .schema import Recipe
 from .yaml_file import parse_yaml, read_yaml
 
+_EXPECTED = {  # of pydantic's errors, those that speak of Python's types
+    "tuple_type": "a list",
+    "dict_type": "a section of keys and values",
+    "too_short": "at least {min_length} of them",
+    "too_long": "at most {max_length} of them",
+}
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe.
@@ -44,6 +51,8 @@ def _one_line(first: Any, where: str) -> UserError:
 def _expected(error: Any) -> str:
     if error["type"] == "missing":
         return "a value: this key has to stand in the recipe"
+    if error["type"] in _EXPECTED:
+        return _EXPECTED[error["type"]].format(**error.get("ctx", {}))
     return str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
 
 

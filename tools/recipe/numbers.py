@@ -49,11 +49,11 @@ def parse_real(value: object) -> float:
 def format_tokens(tokens: int) -> str:
     """A token count in the recipe's own spelling, three significant digits.
 
-    >>> format_tokens(1_250_000), format_tokens(512), format_tokens(15 * 10**12)
-    ('1.25M', '512', '15T')
+    >>> format_tokens(1_250_000), format_tokens(512), format_tokens(15 * 10**12), format_tokens(999_997_440)
+    ('1.25M', '512', '15T', '1B')
     """
     for suffix, exponent in reversed(_SUFFIXES.items()):
-        if tokens >= 10**exponent:
+        if tokens >= 0.9995 * 10**exponent:
             return f"{tokens / 10**exponent:.3g}{suffix}" if tokens < 999.5 * 10**exponent else f"{tokens:.3g}"
     return str(tokens)
 

@@ -3,22 +3,31 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import pairwise
 
+from mixer.epochs import epochs_of
 from mixer.history import History
 from mixer.mixture import Mixture
-from mixer.source import Source
+from mixer.rows import Source
 from schedulers.batch_size import Steps
 from schedulers.schedule import Schedule
 
+from .edges import phase_edges
 from .schema import Recipe
+from .shares import divisor, shares_of, stretch_at
 
 
 @dataclass(frozen=True)
 class SourceUse:
-    """What one phase draws from one source; ``epochs`` in this phase, ``epochs_so_far`` at its end."""
+    """What one phase draws from one source.
 
-    weight: float
+    Shares are asked for, in the recipe's unit, at the phase's first window and where it ends; they differ in a ramp, in
+    a phase that was edited under way, and where a cap hands a share on. ``epochs`` are passes in this phase,
+    ``epochs_so_far`` those at its end.
+    """
+
+    start_share: float
+    end_share: float
     samples: int
     tokens: int
     epochs: float
@@ -66,48 +75,47 @@ class Plan:
 
     @cached_property
     def phases(self) -> tuple[PlannedPhase, ...]:
-        """Phases with what each draws from its sources."""
+        """Phases with what each draws from its sources; those after an early stop are left out."""
         return tuple(self._planned_phases())
+
+    @cached_property
+    def divisors(self) -> dict[str, float]:
+        """What each source's weights are divided by to be weights per window."""
+        return {name: divisor(self.recipe, source) for name, source in self.sources.items()}
+
+    @cached_property
+    def bound_samples(self) -> float:
+        """No source's count differs from the sum of its shares by more than this, before any sample of the run."""
+        return max(self.mixture.bounds().values())
 
     def phase_at(self, sample: int) -> PlannedPhase:
         """The phase that a sample belongs to."""
         return next(phase for phase in self.phases if sample < phase.end_sample)
 
+    def epochs(self, sample: int) -> dict[str, float]:
+        """Passes over each source's rows before a sample."""
+        return {name: epochs_of(self.history.sources[name], n) for name, n in self.mixture.counts(sample).items()}
+
     def _planned_phases(self) -> Iterator[PlannedPhase]:
-        recipe, length = self.recipe, self.recipe.sequence_length
-        edges = sample_edges(recipe)
-        for spec, mixture, start, end in zip(recipe.phases, mixtures(recipe), edges, edges[1:], strict=False):
-            before, after = self.mixture.counts(start), self.mixture.counts(end)
-            total = sum(mixture.values())
-            uses = {
-                name: SourceUse(
-                    weight=weight / total,
-                    samples=after[name] - before[name],
-                    tokens=(after[name] - before[name]) * length,
-                    epochs=(after[name] - before[name]) / self.sources[name].num_rows,
-                    epochs_so_far=after[name] / self.sources[name].num_rows,
-                )
-                for name, weight in mixture.items()
-                if weight > 0
-            }
-            yield PlannedPhase(spec.name, start, end, start * length, end * length, uses)
+        length, edges = self.recipe.sequence_length, phase_edges(self.recipe, self.history)
+        for spec, (start, end) in zip(self.recipe.phases, pairwise(edges), strict=True):
+            if start < end:
+                yield PlannedPhase(spec.name, start, end, start * length, end * length, self._uses(start, end))
 
-
-def sample_edges(recipe: Recipe) -> list[int]:
-    """Where phases begin and the last one ends, in windows: the nearest one to the tokens asked.
-
-    Edges are rounded from the start of the run, so errors don't add up.
-    """
-    length = recipe.sequence_length
-    ends = accumulate(phase.tokens for phase in recipe.phases)
-    return [0, *((2 * tokens + length) // (2 * length) for tokens in ends)]
-
-
-def mixtures(recipe: Recipe) -> list[dict[str, float]]:
-    """The mixture of each phase; one that states none goes on with the one before."""
-    carried: dict[str, float] = {}
-    found = []
-    for phase in recipe.phases:
-        carried = phase.mixture or carried
-        found.append(carried)
-    return found
+    def _uses(self, start: int, end: int) -> dict[str, SourceUse]:
+        before, after = self.mixture.reads(start), self.mixture.reads(end)
+        epochs_before, epochs_after = self.epochs(start), self.epochs(end)
+        first = shares_of(self.mixture, stretch_at(self.mixture, start), start, self.divisors)
+        last = shares_of(self.mixture, stretch_at(self.mixture, end, ending=True), end, self.divisors)
+        return {
+            name: SourceUse(
+                start_share=first.get(name, 0.0),
+                end_share=last.get(name, 0.0),
+                samples=after[name] - before[name],
+                tokens=(after[name] - before[name]) * self.recipe.sequence_length,
+                epochs=epochs_after[name] - epochs_before[name],
+                epochs_so_far=epochs_after[name],
+            )
+            for name in self.mixture.names
+            if first.get(name) or last.get(name) or after[name] > before[name]
+        }

@@ -4,38 +4,36 @@ Phases are given in tokens and snapped to whole windows; everything downstream (
 a pure function of where the clock stands.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import replace
-from itertools import pairwise
 
-from mixer.cursors import Skip, Span
-from mixer.errors import DataError
-from mixer.history import History, SourceHistory
-from mixer.manifest import Manifest
-from mixer.source import CountedSource, Source, mean_loss_tokens, open_source
 from schedulers.batch_size import BatchSizeRamp, Steps
 from schedulers.errors import ScheduleError
 from schedulers.schedule import Schedule
 from schedulers.segment import Segment
 
 from ..errors import UserError
+from .data import open_sources
+from .edges import check_edges, sample_edges
+from .laid_out import lay_out
 from .lint import lint
-from .planned import Plan, mixtures, sample_edges
-from .schema import LearningRate, Recipe, SourceSpec
+from .past import Past
+from .planned import Plan
+from .schema import LearningRate, Recipe
+from .vocabulary import read_vocabulary
 
 
-def resolve(recipe: Recipe, *, where: str) -> Plan:
-    """Open the data, snap the phases, and lay out learning rate, batches and mixture; ``where`` begins each error."""
-    vocab_size, tokenizer_digest = _vocabulary(recipe, where)
-    sources = {name: _open(name, spec, recipe, where) for name, spec in recipe.sources.items()}
-    for name, spec in recipe.sources.items():
-        _check_tokenizer(name, spec, tokenizer_digest, where)
+def resolve(recipe: Recipe, *, where: str, past: Past | None = None) -> Plan:
+    """Open the data, snap the phases, and lay out learning rate, batches and mixture; ``where`` begins each error.
+
+    With a ``past`` the mixture goes on from what a running run has read, and nothing of that changes.
+    """
+    vocab_size, tokenizer_digest = read_vocabulary(recipe, where)
+    _check_pads(recipe, vocab_size, where)
+    sources = open_sources(recipe, tokenizer_digest, where, past)
     check_edges(recipe, where)
-    history = _history(recipe, sources)
+    history = lay_out(recipe, sources, past, where)
     batches = Steps(
-        BatchSizeRamp(recipe.global_batch_size),
+        _batch_ramp(recipe, where),
         sequence_length=recipe.sequence_length,
         total_samples=history.num_samples,
     )
@@ -44,17 +42,18 @@ def resolve(recipe: Recipe, *, where: str) -> Plan:
     return replace(plan, warnings=lint(plan))
 
 
-def check_edges(recipe: Recipe, where: str) -> None:
-    """Raise UserError for a phase so short that it snaps to no window at all."""
-    edges = sample_edges(recipe)
-    for index, (start, end) in enumerate(pairwise(edges)):
-        if start == end:
-            tokens = recipe.phases[index].tokens
-            raise UserError(
-                f"{where}: phases[{index}].tokens",
-                got=str(tokens),
-                expected=f"at least half a window of {recipe.sequence_length} tokens",
-            )
+def _batch_ramp(recipe: Recipe, where: str) -> BatchSizeRamp:
+    try:
+        return BatchSizeRamp(recipe.global_batch_size)
+    except ScheduleError as error:
+        raise UserError(f"{where}: global_batch_size", fix=str(error)) from None
+
+
+def _check_pads(recipe: Recipe, vocab_size: int, where: str) -> None:
+    for name, spec in recipe.sources.items():
+        if spec.pad is not None and spec.pad >= vocab_size:
+            expected = f"an id below the vocabulary's size, {vocab_size:,}"
+            raise UserError(f"{where}: sources.{name}.pad", got=str(spec.pad), expected=expected)
 
 
 def build_schedule(recipe: Recipe, where: str) -> Schedule:
@@ -96,81 +95,4 @@ def check_batches(recipe: Recipe, batches: Steps, *, data_parallel_size: int, wh
             f"{where}: phases",
             got=f"{batches.total_samples} windows in all",
             expected=f"at least one global batch of {recipe.global_batch_size[0][1]}",
-        )
-
-
-def _history(recipe: Recipe, sources: Mapping[str, Source]) -> History:
-    edges = sample_edges(recipe)
-    spans = [
-        Span(start, end, {name: weight / divisor(recipe, sources[name]) for name, weight in mixture.items()})
-        for mixture, (start, end) in zip(mixtures(recipe), pairwise(edges), strict=True)
-    ]
-    return History(
-        seed=recipe.seed,
-        sequence_length=recipe.sequence_length,
-        sources={
-            name: SourceHistory((source.generation(),), recipe.sources[name].shuffle)
-            for name, source in sources.items()
-        },
-        spans=spans,
-        skips=[Skip(first, end) for first, end in recipe.skip_samples],
-    )
-
-
-def divisor(recipe: Recipe, source: Source) -> float:
-    """What a weight is divided by to become a weight per window: the unit's mean tokens per training row.
-
-    Every window has as many positions, so in ``tokens`` all divisors are 1.
-    """
-    return 1.0 if recipe.unit == "tokens" else mean_loss_tokens(source)
-
-
-def _vocabulary(recipe: Recipe, where: str) -> tuple[int, str | None]:
-    """Size of the vocabulary, and sha256 of the tokenizer's file where there is one."""
-    if recipe.tokenizer is None:
-        assert recipe.vocab_size is not None, "the schema asks for one of them"
-        return recipe.vocab_size, None
-    try:
-        content = recipe.tokenizer.read_bytes()
-        state = json.loads(content)
-        vocabulary = state["model"]["vocab"]  # token to id; of a Unigram model, a list of (token, score)
-        known = range(len(vocabulary)) if isinstance(vocabulary, list) else vocabulary.values()
-        ids = [*known, *(token["id"] for token in state.get("added_tokens", ()))]
-    except FileNotFoundError:
-        raise UserError(
-            f"{where}: tokenizer", got=str(recipe.tokenizer), expected="a file", fix="make it with annealmix prepare"
-        ) from None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise UserError(f"{where}: tokenizer", got=str(recipe.tokenizer), expected="a tokenizer.json") from None
-    if not ids:
-        raise UserError(f"{where}: tokenizer", got=str(recipe.tokenizer), expected="a tokenizer.json with a vocabulary")
-    return max(ids) + 1, hashlib.sha256(content).hexdigest()
-
-
-def _open(name: str, spec: SourceSpec, recipe: Recipe, where: str) -> Source:
-    try:
-        if spec.path is None:
-            assert spec.tokens is not None, "the schema asks for one of them"
-            return CountedSource(name, spec.tokens, recipe.sequence_length, spec.mean_loss_tokens, spec.loss)
-        return open_source(
-            spec.path,
-            name=name,
-            sequence_length=recipe.sequence_length,
-            loss=spec.loss,
-            overlong=spec.overlong,
-            holdout_share=recipe.validation.holdout if spec.holdout is None else spec.holdout,
-        )
-    except DataError as error:
-        raise UserError(f"{where}: sources.{name}", fix=str(error)) from None
-
-
-def _check_tokenizer(name: str, spec: SourceSpec, digest: str | None, where: str) -> None:
-    """Refuse data that was written with another tokenizer than the recipe's."""
-    manifest = Manifest.read(spec.path) if spec.path and digest else None
-    if manifest and manifest.tokenizer_sha256 and manifest.tokenizer_sha256 != digest:
-        raise UserError(
-            f"{where}: sources.{name}.path",
-            got=f"{spec.path}, written with tokenizer {manifest.tokenizer_sha256[:12]}",
-            expected=f"data of the recipe's tokenizer {digest[:12]}" if digest else "",
-            fix="name the tokenizer the data was written with, or prepare the data again",
         )

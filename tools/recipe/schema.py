@@ -6,39 +6,18 @@ decay may span two mixtures, and one mixture may span warmup and stable.
 """
 
 import re
-from difflib import get_close_matches
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from .numbers import Count, Real
-from .transformer_fields import complaint_about
-
-
-def complaint(expected: str, *, got: object = None, place: str = "") -> PydanticCustomError:
-    """An error whose place (below the section at hand) and whose offending value are named by the check itself."""
-    return PydanticCustomError("recipe", "{expected}", {"expected": expected, "got": got, "place": place})
-
+from .section import Section, complaint, nearest
+from .source_spec import FromMegatron, SourceSpec
+from .transformer_fields import complaint_about, expected_type
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
-
-
-class Section(BaseModel):
-    """A part of the recipe; a key it doesn't have is refused with the nearest one it has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, value: Any) -> Any:
-        names = [field.alias or name for name, field in cls.model_fields.items()]
-        for key in value if isinstance(value, dict) else ():
-            if key not in names and key not in cls.model_fields:
-                near = get_close_matches(str(key), names, n=1, cutoff=0.0)
-                raise complaint(f"a key that stands here; the nearest is {near[0]}", got=str(key), place=str(key))
-        return value
 
 
 class Model(BaseModel):
@@ -63,9 +42,11 @@ class Model(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        for name in self.model_extra or {}:
+        for name, value in (self.model_extra or {}).items():
             if expected := complaint_about(name):
                 raise complaint(expected, got=name, place=name)
+            if expected := expected_type(name, value):
+                raise complaint(expected, got=value, place=name)
         heads, groups = self.num_attention_heads, self.num_query_groups or self.num_attention_heads
         if self.kv_channels is None and self.hidden_size % heads:
             raise complaint(f"a multiple of num_attention_heads ({heads})", got=self.hidden_size, place="hidden_size")
@@ -96,26 +77,11 @@ class Optimizer(Section):
     clip_grad: Real = 1.0
 
 
-class SourceSpec(Section):
-    """One source of tokens: data on disk by ``path`` (the name before .bin and .idx), or a token count to plan with."""
-
-    path: Path | None = None
-    tokens: Count | None = None
-    loss: Literal["all", "assistant"] = "all"
-    shuffle: Literal["each_epoch", "once", "off"] = "each_epoch"
-    holdout: Real | None = None
-    overlong: Literal["split", "drop", "truncate"] = "split"
-    mean_loss_tokens: Real | None = None
-
-    @model_validator(mode="after")
-    def _one_of(self) -> Self:
-        if (self.path is None) == (self.tokens is None):
-            got = "neither" if self.path is None else "both"
-            raise complaint("either path (data on disk) or tokens (a count to plan with)", got=got)
-        return self
-
-
-Shape = Literal["constant", "linear", "cosine", "1-sqrt", "square", "power", "exponential", "half_life", "inverse_sqrt"]
+Shape = Literal[
+    "constant", "linear", "cosine", "1-sqrt", "square", "power", "exponential", "half_life", "inverse_sqrt",
+    "power_law", "1-power", "mirror_cosine", "half_cosine", "megatron_exponential",
+]  # fmt: skip
+_TAKES = {"half_life": ("half_life",), "exponent": ("power", "power_law", "1-power")}
 
 
 class LearningRate(Section):
@@ -141,9 +107,10 @@ class LearningRate(Section):
     def _has_an_end(self) -> Self:
         if self.shape != "constant" and self.to is None:
             raise complaint("the value it goes to, as in {to: 3e-4, shape: linear}", got="no value", place="to")
-        for name, shape in (("half_life", "half_life"), ("exponent", "power")):
-            if (getattr(self, name) is not None) != (self.shape == shape):
-                raise complaint(f"it with shape {shape}, and only there", got=getattr(self, name), place=name)
+        for name, shapes in _TAKES.items():
+            if (getattr(self, name) is not None) != (self.shape in shapes):
+                with_shapes = " or ".join(shapes)
+                raise complaint(f"it with shape {with_shapes}, and only there", got=getattr(self, name), place=name)
         return self
 
 
@@ -154,6 +121,7 @@ class PhaseSpec(Section):
     tokens: Count
     learning_rate: LearningRate | None = None
     mixture: dict[str, Real] | None = None
+    mixture_ramp: Literal["linear", "cosine"] | None = None
 
     @field_validator("tokens")
     @classmethod
@@ -165,9 +133,18 @@ class PhaseSpec(Section):
     @field_validator("mixture")
     @classmethod
     def _weights(cls, mixture: dict[str, float] | None) -> dict[str, float] | None:
-        if mixture is not None and (min(mixture.values(), default=0) < 0 or sum(mixture.values()) <= 0):
-            raise complaint("weights of at least 0 and a sum above 0", got=mixture)
+        for name, weight in (mixture or {}).items():
+            if weight < 0:
+                raise complaint("a weight of at least 0", got=weight, place=name)
+        if mixture is not None and not any(mixture.values()):
+            raise complaint("a weight above 0 for one source at least", got="only zeros" if mixture else "none")
         return mixture
+
+    @model_validator(mode="after")
+    def _ramp_has_an_end(self) -> Self:
+        if self.mixture_ramp and self.mixture is None:
+            raise complaint("a mixture beside mixture_ramp: where the ramp ends", got="none", place="mixture")
+        return self
 
 
 class Validation(Section):
@@ -191,6 +168,20 @@ class Checkpoints(Section):
 
     every: Count = 0
     keep_last: Annotated[int, Field(gt=0)] = 2
+
+
+class Layers(Section):
+    """How far each layer's output differs from its input, on a fixed text: how often, on how many windows."""
+
+    every: Count = 0
+    probe: tuple[str, ...] = ()
+    windows: Annotated[int, Field(gt=0)] = 16
+
+    @model_validator(mode="after")
+    def _has_a_probe(self) -> Self:
+        if self.every and not self.probe:
+            raise complaint("a token source to measure on, as [NAME=]PATH", got="none", place="probe")
+        return self
 
 
 class Tracking(Section):
@@ -230,8 +221,11 @@ class Recipe(Section):
     sources: Annotated[dict[str, SourceSpec], Field(min_length=1)]
     phases: Annotated[tuple[PhaseSpec, ...], Field(min_length=1)]
     skip_samples: tuple[tuple[Count, Count], ...] = ()
+    skip_documents: dict[str, tuple[Count, ...]] | None = None
+    from_megatron: FromMegatron | None = None
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()
+    layers: Layers = Layers()
     tracking: Tracking = Tracking()
     stop_on: StopOn = StopOn()
 
@@ -255,16 +249,41 @@ class Recipe(Section):
         for place, name in [("name", self.name), *((f"sources.{name}", name) for name in self.sources), *phases]:
             if not _NAME.fullmatch(name):
                 raise complaint("letters, digits, '_', '-' and '.', the first no '.'", got=name, place=place)
-        if self.phases[0].mixture is None:
-            raise complaint("a mixture in the first phase", got="none", place="phases[0].mixture")
-        if self.phases[0].learning_rate is None:
-            raise complaint("a learning_rate in the first phase", got="none", place="phases[0].learning_rate")
-        named = [(f"phases[{i}].mixture", list(phase.mixture or ())) for i, phase in enumerate(self.phases)]
-        for place, names in [*named, ("validation.sources", list(self.validation.sources or ()))]:
-            for name in set(names) - set(self.sources):
-                near = get_close_matches(name, list(self.sources), n=1, cutoff=0.0)
-                raise complaint(f"a source of the recipe; the nearest is {near[0]}", got=name, place=f"{place}.{name}")
+        for name, spec in self.sources.items():
+            if name in spec.redistribute_to:
+                raise complaint("other sources", got=name, place=f"sources.{name}.redistribute_to")
+        for place, name in self._source_names():
+            if name not in self.sources:
+                near = nearest(name, self.sources)
+                raise complaint(f"a source of the recipe; the nearest is {near}", got=name, place=place)
         return self
+
+    @model_validator(mode="after")
+    def _loss_tokens_fit_a_window(self) -> Self:
+        for name, spec in self.sources.items():
+            if (spec.mean_loss_tokens or 0) > self.sequence_length:
+                expected = f"at most sequence_length ({self.sequence_length})"
+                raise complaint(expected, got=spec.mean_loss_tokens, place=f"sources.{name}.mean_loss_tokens")
+        return self
+
+    @model_validator(mode="after")
+    def _first_phase_is_whole(self) -> Self:
+        for key in ("mixture", "learning_rate"):
+            if getattr(self.phases[0], key) is None:
+                raise complaint(f"a {key} in the first phase", got="none", place=f"phases[0].{key}")
+        if self.phases[0].mixture_ramp:
+            expected = "none in the first phase: there is no mixture before it"
+            raise complaint(expected, got=self.phases[0].mixture_ramp, place="phases[0].mixture_ramp")
+        return self
+
+    def _source_names(self) -> Iterator[tuple[str, str]]:
+        """Each place that names a source, with the name."""
+        for index, phase in enumerate(self.phases):
+            yield from ((f"phases[{index}].mixture.{name}", name) for name in phase.mixture or ())
+        for source, spec in self.sources.items():
+            yield from ((f"sources.{source}.redistribute_to", name) for name in spec.redistribute_to)
+        yield from ((f"validation.sources.{name}", name) for name in self.validation.sources or ())
+        yield from ((f"skip_documents.{name}", name) for name in self.skip_documents or ())
 
     @property
     def output_folder(self) -> Path:

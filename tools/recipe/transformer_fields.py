@@ -6,6 +6,7 @@ fields stand in the source of two files, and parsing those takes milliseconds.
 
 import ast
 import importlib.util
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -56,6 +57,12 @@ OWNED_ELSEWHERE = {
 
 _CONFIG_FILES = ("transformer/transformer_config.py", "model_parallel_config.py")
 _CONFIG_CLASSES = ("TransformerConfig", "ModelParallelConfig")
+_SCALARS: dict[str, tuple[tuple[type, ...], str]] = {
+    "bool": ((bool,), "true or false"),
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": ((str,), "a word"),
+}
 
 
 def megatron_core_folder() -> Path | None:
@@ -66,20 +73,33 @@ def megatron_core_folder() -> Path | None:
 
 
 @cache
-def transformer_config_fields() -> frozenset[str]:
-    """Names of the installed TransformerConfig's fields; empty when megatron-core is not installed."""
+def transformer_config_fields() -> Mapping[str, str]:
+    """The installed TransformerConfig's fields and their annotations; empty when megatron-core is not installed."""
     folder = megatron_core_folder()
     if folder is None:
-        return frozenset()
+        return {}
     trees = [ast.parse((folder / name).read_text(encoding="utf-8")) for name in _CONFIG_FILES]
     classes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
-    return frozenset(
-        statement.target.id
+    return {
+        statement.target.id: ast.unparse(statement.annotation)
         for node in classes
         if node.name in _CONFIG_CLASSES
         for statement in node.body
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-    )
+    }
+
+
+def expected_type(name: str, value: object) -> str | None:
+    """What a field of one number or switch must be, or None where the value is that or the type is none of these.
+
+    >>> expected_type("layernorm_epsilon", "abc"), expected_type("layernorm_epsilon", 1e-5)
+    ('a number', None)
+    """
+    annotation = transformer_config_fields().get(name, "")
+    optional = annotation.startswith("Optional[")
+    types, words = _SCALARS.get(annotation.removeprefix("Optional[").removesuffix("]"), ((object,), ""))
+    fits = isinstance(value, types) and (bool in types or object in types or not isinstance(value, bool))
+    return None if fits or (optional and value is None) else words
 
 
 def complaint_about(name: str) -> str | None:

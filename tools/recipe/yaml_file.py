@@ -13,8 +13,8 @@ import yaml
 from ..errors import UserError
 
 
-class _RecipeLoader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2 and no duplicate keys."""
+class _RecipeLoader(yaml.CSafeLoader):
+    """SafeLoader with the scalars of YAML 1.2 and no duplicate keys, in C: a recipe may have thousands of sources."""
 
     yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}  # type: ignore[misc]
 
@@ -41,7 +41,8 @@ def _unique_mapping(loader: _RecipeLoader, node: yaml.MappingNode) -> dict[Any, 
                 None, None, f"the key {key!r} stands twice; keep one of them", key_node.start_mark
             )
         seen.add(key)
-    return loader.construct_mapping(node, deep=True)
+    mapping: dict[Any, Any] = loader.construct_mapping(node, deep=True)
+    return mapping
 
 
 def _decimal_int(loader: _RecipeLoader, node: yaml.ScalarNode) -> int:

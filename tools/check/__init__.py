@@ -1,0 +1,1 @@
+"""``annealmix check``: reads all of a source and says what is wrong with it."""

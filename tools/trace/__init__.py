@@ -1,0 +1,1 @@
+"""``annealmix trace``: where each sample of a run comes from, and where each document goes."""
