@@ -16,6 +16,8 @@ from mixer.errors import DataError
 from schedulers.errors import ScheduleError
 
 from .errors import UserError
+from .layers.front import add_commands
+from .options import AsJson, Overrides
 
 app = typer.Typer(
     name="annealmix",
@@ -31,12 +33,10 @@ bench = typer.Typer(no_args_is_help=True, help="Measure annealmix on this machin
 app.add_typer(prepare, name="prepare")
 app.add_typer(track, name="track")
 app.add_typer(bench, name="bench")
+add_commands(app)
+
 
 RecipePath = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
-Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe; may be repeated.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
 OnError = Annotated[
     Literal["stop", "skip"], typer.Option(help="What a bad record does: **stop**, or **skip** (and count it).")
 ]
@@ -50,12 +50,16 @@ def plan(
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006 (typer copies it)
     plot: Annotated[Path | None, typer.Option(help="Draw learning rate and mixture into this PNG or SVG.")] = None,
+    resume_from: Annotated[
+        Path | None,
+        typer.Option(help="A checkpoint, or a run folder for its newest: plan on from there, and say what changes."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a recipe and show the whole run before paying for it."""
     from .plan import show_plan
 
-    show_plan(recipe, overrides, plot=plot, as_json=as_json)
+    show_plan(recipe, overrides, plot=plot, as_json=as_json, resume_from=resume_from)
 
 
 @app.command(epilog="Example: `torchrun --nproc-per-node 8 -m annealmix pretrain configs/quickstart.yaml --resume`")
@@ -73,14 +77,46 @@ def pretrain(
 @app.command(epilog="Example: `annealmix trace configs/quickstart.yaml --samples 0:1000 --json`")
 def trace(
     recipe: RecipePath,
-    samples: Annotated[str, typer.Option(metavar="A:B", help="Sample numbers, from A up to but without B.")],
+    samples: Annotated[str | None, typer.Option(metavar="A:B", help="Samples from A up to but without B.")] = None,
+    step: Annotated[int | None, typer.Option(help="The global batch of a step, from 0.")] = None,
+    document: Annotated[str | None, typer.Option(metavar="SOURCE:N", help="All samples that read a document.")] = None,
+    rank: Annotated[int | None, typer.Option(help="With --step: what this data-parallel rank reads of it.")] = None,
+    data_parallel_size: Annotated[int | None, typer.Option(help="With --rank: how many ranks there are.")] = None,
+    text: Annotated[bool, typer.Option(help="Show how the row begins.")] = True,
+    resume_from: Annotated[
+        Path | None, typer.Option(metavar="CHECKPOINT", help="Trace the run that goes on from there.")
+    ] = None,
     overrides: Overrides = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
-    """Say which source, epoch and row each sample of the run is, without reading any data."""
-    from .trace import show_trace
+    """Say what each sample reads (source, epoch, row, documents, text), or which samples read a document."""
+    from .trace.command import show_trace
+    from .trace.selection import Selection
 
-    show_trace(recipe, overrides, samples=samples, as_json=as_json)
+    selection = Selection(
+        samples=samples, step=step, document=document, rank=rank, data_parallel_size=data_parallel_size
+    )
+    show_trace(recipe, overrides, selection, with_text=text, resume_from=resume_from, as_json=as_json)
+
+
+@app.command(epilog="Example: `annealmix check data/python --sequence-length 256`")
+def check(
+    data: Annotated[
+        list[Path],
+        typer.Argument(help="Names before .bin and .idx, .arrow or .parquet files, or folders.", show_default=False),
+    ],
+    vocab_size: Annotated[int | None, typer.Option(min=1, help="Ids must be below it.")] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="A tokenizer.json; ids must be in it.")] = None,
+    sequence_length: Annotated[int | None, typer.Option(min=1, help="Say how many rows this makes.")] = None,
+    column: Annotated[str, typer.Option(help="The column of token ids, in tables.")] = "input_ids",
+    as_json: AsJson = False,
+) -> None:
+    """Read all of some data and say what is wrong with it: files, index, token ids, mask; exit status 1 if anything."""
+    from .check.command import show_check
+    from .check.data import Asked
+
+    if not show_check(data, Asked(column, vocab_size, sequence_length), tokenizer=tokenizer, as_json=as_json):
+        raise typer.Exit(1)
 
 
 @prepare.command("python-corpus", epilog="Example: `annealmix prepare python-corpus --out data/python`")
@@ -173,12 +209,22 @@ def bench_train(
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006
     steps: Annotated[int, typer.Option(help="Steps to measure.")] = 60,
+    beside: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", help="Compare with the recipe so changed instead; repeatable.")
+    ] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
-    """A training step of ours beside a bare megatron-core loop of the same model."""
+    """A training step of ours beside a bare megatron-core loop of the same model, or beside a changed recipe."""
     from .runtime.processes import prepare as prepare_process
 
     prepare_process()
+    if beside:
+        from .bench.beside import bench_beside
+        from .bench.beside import show as show_beside
+
+        compared = bench_beside(recipe, overrides, beside, steps=steps)
+        print(json.dumps(asdict(compared)) if as_json else show_beside(compared, beside))
+        return
     from .bench.train import bench_train as measure
     from .bench.train import show
 
@@ -197,6 +243,55 @@ def bench_prepare(as_json: AsJson = False) -> None:
         return
     for name, value in result.items():
         print(f"{name:<18} {value:,.3f}" if isinstance(value, float) else f"{name:<18} {value}")
+
+
+@bench.command("mixer", epilog="Example: `annealmix bench mixer`")
+def bench_mixer(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds whose medians are taken.")] = 15,
+    as_json: AsJson = False,
+) -> None:
+    """Start-up, memory and time a sample of the mixer at 15T tokens, beside megatron-core's blend index."""
+    from .bench.mixer import show_bench
+
+    show_bench(rounds=rounds, as_json=as_json)
+
+
+@bench.command("loader", epilog="Example: `annealmix bench loader --rounds 5`")
+def bench_loader(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds that medians are taken over.")] = 5,
+    gigabytes: Annotated[float, typer.Option(min=0.01, help="Tokens written to measure on.")] = 0.25,
+    windows: Annotated[int, typer.Option(min=10_000, help="Windows read to watch memory.")] = 1_000_000,
+    as_json: AsJson = False,
+) -> None:
+    """Tokens that the loader delivers, beside numpy's own gather, megatron-core and other loaders."""
+    from .bench.loader import show_bench
+
+    show_bench(rounds=rounds, gigabytes=gigabytes, windows=windows, as_json=as_json)
+
+
+@bench.command("schedulers", epilog="Example: `annealmix bench schedulers`")
+def bench_schedulers(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds whose medians are taken.")] = 9,
+    as_json: AsJson = False,
+) -> None:
+    """Time of a value of a 12-segment schedule, alone and ten million at once, beside numpy's cosine."""
+    from .bench.schedulers import show_bench
+
+    show_bench(rounds=rounds, as_json=as_json)
+
+
+@bench.command("layers", epilog="Example: `annealmix bench layers --hidden-size 512`")
+def bench_layers(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds whose medians are taken.")] = 7,
+    hidden_size: Annotated[int, typer.Option(min=64, help="Width of the model, a multiple of 64.")] = 256,
+    as_json: AsJson = False,
+) -> None:
+    """The layer analyzer beside a plain forward pass and `output_hidden_states`: time and memory."""
+    from .bench.layers import bench_layers as measure
+    from .bench.layers import show_bench
+
+    result = measure(rounds=rounds, hidden_size=hidden_size)
+    print(json.dumps(asdict(result)) if as_json else show_bench(result))
 
 
 def main() -> None:

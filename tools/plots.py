@@ -1,4 +1,4 @@
-"""Pictures of a run on one token axis; the one file that imports matplotlib."""
+"""Pictures: a run on one token axis, curves and heat maps; the one file that imports matplotlib."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,8 @@ import numpy as np
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .recipe.numbers import format_tokens
 
@@ -23,7 +24,7 @@ _LABEL_LINES = (1.02, 1.10)
 class Picture:
     """What a run's picture shows; curves that are empty are left out.
 
-    ``learning_rate`` (tokens, values); ``mixture`` phase edges in tokens with each source's share in each phase;
+    ``learning_rate`` (tokens, values); ``mixture`` token positions with each source's share there, a jump twice;
     ``loss`` (tokens, values); ``validation`` source -> (tokens, values); ``joints`` phase names at their first token.
     """
 
@@ -60,12 +61,10 @@ def _draw_learning_rate(axis: Axes, picture: Picture) -> None:
 
 
 def _draw_mixture(axis: Axes, picture: Picture) -> None:
-    edges, shares = picture.mixture
+    tokens, shares = picture.mixture
     names = list(shares)
-    stacked = [np.append(values, values[-1]) for values in shares.values()]
-    axis.stackplot(
-        edges, *stacked, step="post", labels=names, colors=[_COLOURS[i % len(_COLOURS)] for i in range(len(names))]
-    )
+    colours = [_COLOURS[i % len(_COLOURS)] for i in range(len(names))]
+    axis.stackplot(tokens, *shares.values(), labels=names, colors=colours)
     axis.set_ylabel("mixture (share)")
     axis.set_ylim(0, 1)
     if len(names) <= 12:
@@ -108,3 +107,70 @@ def _label_heights(picture: Picture) -> list[float]:
         crowded = index > 0 and tokens - picture.joints[index - 1][1] < near and heights[-1] == _LABEL_LINES[0]
         heights.append(_LABEL_LINES[crowded])
     return heights
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line with its points, and a band from ``low`` to ``high`` where they are given."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    dashed: bool = False
+
+
+def draw_curves(
+    curves: Sequence[Curve], path: Path, *, title: str, x_label: str, y_label: str, logarithmic: bool = False
+) -> None:
+    """Write several curves over one axis as PNG."""
+    figure, axis = plt.subplots(figsize=(9, 3.8), layout="constrained")
+    for index, curve in enumerate(curves):
+        colour = "#888888" if curve.dashed else _COLOURS[index % len(_COLOURS)]
+        marker = "" if curve.dashed else "os^"[index // len(_COLOURS) % 3]
+        line = "--" if curve.dashed else "-"
+        axis.plot(curve.x, curve.y, color=colour, linewidth=1.3, linestyle=line, marker=marker, ms=3, label=curve.name)
+        if len(curve.low):
+            axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
+    axis.set_yscale("log" if logarithmic else "linear")
+    if all(float(x).is_integer() for curve in curves for x in curve.x):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.spines[["top", "right"]].set_visible(False)
+    _label(axis, title, x_label, y_label)
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def draw_matrix(
+    values: np.ndarray,
+    path: Path,
+    *,
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    labels: tuple[str, str, str],
+    logarithmic: bool = False,
+) -> None:
+    """Write a heat map as PNG; ``labels`` name columns, rows and colours."""
+    height = min(max(1.4 + 0.3 * len(rows), 2.2), 8)
+    figure, axis = plt.subplots(figsize=(9, height), layout="constrained")
+    scale = "log" if logarithmic and values.min() > 0 else "linear"
+    image = axis.imshow(values, aspect="auto", cmap="cividis", interpolation="nearest", norm=scale)
+    for ticks, names, most in ((axis.set_yticks, rows, 34), (axis.set_xticks, columns, 34)):
+        kept = range(0, len(names), -(-len(names) // most))
+        ticks(list(kept), [names[number] for number in kept], fontsize=8)
+    _label(axis, title, labels[0], labels[1])
+    figure.colorbar(image, ax=axis, label=labels[2])
+    _save(figure, path)
+
+
+def _label(axis: Axes, title: str, x_label: str, y_label: str) -> None:
+    axis.set_title(title, fontsize=10, loc="left")
+    axis.set_xlabel(x_label)
+    axis.set_ylabel(y_label)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

@@ -1,6 +1,7 @@
 """A micro-batch of the mixer as the tensors that GPTModel takes."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,30 +30,48 @@ class ModelInput:
     bins: torch.Tensor
 
 
+def pinned_bytes(num_bytes: int) -> np.ndarray:
+    """Memory for a loader's batches; page-locked where there is a GPU, so that copies to it run beside the model."""
+    return torch.empty(num_bytes, dtype=torch.uint8, pin_memory=torch.cuda.is_available()).numpy()
+
+
 def to_model_input(batch: Batch) -> ModelInput:
-    """Copy a micro-batch to the device; windows of several conversations get what keeps them apart."""
-    segments = None if batch.segments is None else _to_device(batch.segments)
-    fields = {
-        "tokens": _to_device(batch.tokens),
-        "labels": _to_device(batch.labels),
-        "position_ids": _to_device(batch.position_ids),
-    }
+    """Move a micro-batch to the device; windows of several conversations get what keeps them apart.
+
+    Copies from pinned memory may still be under way at the return: hold the batch until the step is over.
+    """
+    fields = _text(batch.joined) if batch.joined is not None else _each(batch)
+    segments = None if batch.segments is None else to_device(batch.segments)
     packed, mask = None, None
     if segments is not None and has_transformer_engine():
-        fields = {name: value.reshape(1, -1) for name, value in fields.items()}
+        for name in ("tokens", "labels", "position_ids"):
+            fields[name] = fields[name].reshape(1, -1)
         packed = _packed_sequences(segments)
     elif segments is not None:
         mask = block_mask(segments)
-    return ModelInput(
-        **fields,
-        loss_mask=_to_device(batch.loss_mask),
-        attention_mask=mask,
-        packed=packed,
-        bins=_to_device(batch.bins),
-    )
+    return ModelInput(**fields, attention_mask=mask, packed=packed, bins=to_device(batch.bins))
 
 
-def _to_device(array: np.ndarray) -> torch.Tensor:
+def _text(joined: np.ndarray) -> dict[str, torch.Tensor]:
+    """Tokens and labels cross to the device once, as the S + 1 tokens of each row; the rest is there already."""
+    moved = to_device(joined)
+    loss_mask, position_ids = _text_constants(len(joined), joined.shape[1] - 1)
+    return {"tokens": moved[:, :-1], "labels": moved[:, 1:], "loss_mask": loss_mask, "position_ids": position_ids}
+
+
+def _each(batch: Batch) -> dict[str, torch.Tensor]:
+    return {name: to_device(getattr(batch, name)) for name in ("tokens", "labels", "loss_mask", "position_ids")}
+
+
+@lru_cache(maxsize=8)
+def _text_constants(num_rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """loss_mask and position_ids of text on the device; nothing may write into them."""
+    ones = torch.ones(num_rows, length, device=device())
+    return ones, torch.arange(length, device=device()).expand(num_rows, length)
+
+
+def to_device(array: np.ndarray) -> torch.Tensor:
+    """The array as a tensor on this process's device."""
     return torch.from_numpy(array).to(device(), non_blocking=True)
 
 

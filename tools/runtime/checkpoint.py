@@ -95,17 +95,32 @@ def load_weights(folder: Path, model: DistributedDataParallel, optimizer: Megatr
 
     Raises UserError where a file of it can't be read, or asks for more than tensors and plain values.
     """
-    check_metadata(folder / ".metadata")
     if optimizer is None:
-        state = _read(folder, {"model": _model_state(model)})
-        model.module.load_state_dict(state["model"], strict=False)
+        load_module(folder, model.module)
         return
+    check_metadata(folder / ".metadata")
     for link in _distributed(optimizer):
         link._init_optimizer_states_with_dummy_values()
     with _own_step_tensors():
         state = _read(folder, _sharded_state(model, optimizer, is_loading=True))
         model.module.load_state_dict(state["model"], strict=False)
         optimizer.load_state_dict(state["optimizer"])
+
+
+def save_module(folder: Path, module: torch.nn.Module) -> None:
+    """Write the weights of a model that stands for itself into ``folder``, which exists; every rank calls it."""
+    try:
+        dist_checkpointing.save({"model": _module_state(module)}, str(folder), sharded_strategy=_ThreadedSave())
+    except (OSError, CheckpointException) as error:
+        raise UserError(str(folder), got=_telling_line(error), expected="room and rights for a checkpoint") from error
+
+
+@torch.no_grad()
+def load_module(folder: Path, module: torch.nn.Module) -> None:
+    """Read the weights of a model that stands for itself, as ``load_weights`` does."""
+    check_metadata(folder / ".metadata")
+    state = _read(folder, {"model": _module_state(module)})
+    module.load_state_dict(state["model"], strict=False)
 
 
 def _read(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -135,8 +150,12 @@ def _sharded_state(model: DistributedDataParallel, optimizer: MegatronOptimizer,
 
 
 def _model_state(model: DistributedDataParallel) -> Any:
+    return _module_state(model.module)
+
+
+def _module_state(module: torch.nn.Module) -> Any:
     """The model's tensors; objects (Transformer Engine's ``_extra_state``) are pickles and left out."""
-    state = model.module.sharded_state_dict(metadata=_FORMAT)
+    state = module.sharded_state_dict(metadata=_FORMAT)  # type: ignore[operator]
     return {name: value for name, value in state.items() if not isinstance(value, ShardedObject)}
 
 

@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..recipe.schema import Model, Recipe
 from ..recipe.transformer_fields import GPT_FIELDS
 from .initial_weights import draw_initial_weights
-from .processes import device, has_transformer_engine
+from .processes import device, has_transformer_engine, seed_everything
 
 _ACTIVATIONS = {"silu": F.silu, "gelu": F.gelu, "relu": F.relu}
 _VOCABULARY_MULTIPLE = 128
@@ -121,10 +121,17 @@ def _layer_spec(config: TransformerConfig) -> Any:
 
 def build_model(recipe: Recipe, vocab_size: int) -> DistributedDataParallel:
     """This rank's part of the model, weights drawn from the recipe's seed, wrapped for data parallelism."""
+    model = bare_model(recipe, vocab_size)
+    draw_initial_weights(model, recipe.seed)
+    return _wrap(model, recipe)
+
+
+def bare_model(recipe: Recipe, vocab_size: int) -> GPTModel:
+    """This rank's part of the model, to be filled with weights."""
     config = transformer_config(recipe)
     gpt_fields = {name: value for name, value in _model_fields(recipe.model).items() if name in GPT_FIELDS}
     with _in_megatrons_words():
-        model = GPTModel(
+        return GPTModel(
             config=config,
             transformer_layer_spec=_layer_spec(config),
             vocab_size=padded_vocabulary(vocab_size),
@@ -133,8 +140,14 @@ def build_model(recipe: Recipe, vocab_size: int) -> DistributedDataParallel:
             post_process=parallel_state.is_pipeline_last_stage(),
             **gpt_fields,
         ).to(device())
-    draw_initial_weights(model, recipe.seed)
-    return _wrap(model, recipe)
+
+
+def model_for_reading(recipe: Recipe, vocab_size: int) -> torch.nn.Module:
+    """The same in the recipe's precision, without gradients or buffers for them, for evaluation."""
+    seed_everything(recipe.seed)
+    model = bare_model(recipe, vocab_size).requires_grad_(False).eval()
+    module: torch.nn.Module = Float16Module(model.config, model) if model.config.bf16 else model
+    return module
 
 
 def _wrap(model: GPTModel, recipe: Recipe) -> DistributedDataParallel:

@@ -3,11 +3,14 @@
 import hashlib
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 import torch.distributed as dist
+
+from mixer.rows import Source
 
 from ..errors import UserError
 from ..recipe.schema import Parallelism, Recipe
@@ -77,19 +80,18 @@ def refuse_impossible(parallelism: Parallelism, world_size: int) -> None:
         raise UserError("parallelism.context_parallel_size", got=size, expected=expected, fix="set it to 1")
 
 
-def refuse_packed_pipeline(recipe: Recipe, packed: list[str]) -> None:
-    """Refuse packed sources in a pipeline of Transformer Engine layers, unless micro-batches are single windows.
+def refuse_packed_pipeline(recipe: Recipe, sources: Mapping[str, Source]) -> None:
+    """Refuse windows of several documents in a pipeline of Transformer Engine layers, unless micro-batches are single.
 
-    Transformer Engine takes packed windows laid end to end, (batch x seq, 1, hidden), while pipeline stages exchange
+    Transformer Engine takes such windows laid end to end, (batch x seq, 1, hidden), while pipeline stages exchange
     (seq, batch, hidden): with more than one window the numbers would arrive in another order, silently.
     """
     stages = recipe.parallelism.pipeline_model_parallel_size
-    if packed and stages > 1 and recipe.micro_batch_size > 1 and has_transformer_engine():
-        raise UserError(
-            "micro_batch_size",
-            got=f"{recipe.micro_batch_size} with {stages} pipeline stages and conversations in source {packed[0]}",
-            expected="1 where Transformer Engine and pipeline stages meet packed windows",
-        )
+    apart = [name for name, source in sources.items() if not source.plain]
+    if apart and stages > 1 and recipe.micro_batch_size > 1 and has_transformer_engine():
+        got = f"{recipe.micro_batch_size} with {stages} pipeline stages, and documents kept apart in source {apart[0]}"
+        expected = "1 where Transformer Engine and pipeline stages meet windows of several documents"
+        raise UserError("micro_batch_size", got=got, expected=expected)
 
 
 def start(parallelism: Parallelism) -> Layout:
@@ -108,6 +110,27 @@ def start(parallelism: Parallelism) -> Layout:
     return _initialize_groups(parallelism)
 
 
+def is_first() -> bool:
+    """Whether this process speaks for all, started or not."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def start_once(parallelism: Parallelism) -> None:
+    """Start, unless this process has been started in the same layout; another one is refused."""
+    if not dist.is_initialized():
+        start(parallelism)
+        return
+    from megatron.core import parallel_state
+
+    sizes = (
+        parallel_state.get_tensor_model_parallel_world_size(),
+        parallel_state.get_pipeline_model_parallel_world_size(),
+    )
+    asked = (parallelism.tensor_model_parallel_size, parallelism.pipeline_model_parallel_size)
+    if sizes != asked:
+        raise UserError("parallelism", got=f"tensor x pipeline {asked}", expected=f"{sizes}, as it was started")
+
+
 def prepare() -> None:
     """Make this process ready to import megatron-core; call it first.
 
@@ -117,6 +140,7 @@ def prepare() -> None:
     if not torch.cuda.is_available():
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     warnings.filterwarnings("ignore", module=r"megatron\.|torch\.")
+    warnings.filterwarnings("ignore", message="Please use DTensor")
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf Tensor")
     cpu_compat.install()
 

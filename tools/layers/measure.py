@@ -1,0 +1,136 @@
+"""One pass of a probe through a model, and the sums that are left of it."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+from .layered import LayeredModel
+from .measures import measures
+from .outcome import loss_and_entropy
+from .probe import Probe, ProbeBatch
+from .strata import Strata
+from .sums import LayerSums
+from .taps import Record, Recorder, tapped
+
+_LAYERS_AT_ONCE = 8  # of which the measures, five in fp64 for each of three numbers in fp32, are held
+
+Outcome = tuple[torch.Tensor, torch.Tensor]
+
+
+def measure(
+    model: LayeredModel,
+    probe: Probe,
+    *,
+    micro_batch: int = 4,
+    with_parts: bool = True,
+    with_strata: bool = True,
+    with_pairs: bool = True,
+) -> LayerSums:
+    """Read the probe once; every process of a launch calls it and gets the sums over all.
+
+    Without strata no logits are looked at, and without parts, pairs or strata their sums stay 0. Raises UserError
+    where a layer gives NaN or infinity, or a token is outside the vocabulary.
+    """
+    strata = strata_of(model, probe)
+    sums = LayerSums.zeros(model.num_layers, strata.num_strata if with_strata else 0, model.device)
+    met = {"with_parts": with_parts, "with_states": with_pairs, "with_peaks": with_strata}
+    recorder = Recorder(sequence_first=model.sequence_first, **met)
+    with tapped(recorder, model.anatomies, model.first_layer), torch.no_grad():
+        for batches in in_turns(model, probe, micro_batch):
+            outcomes = _run(model, batches, with_strata)
+            for batch, record, outcome in zip(batches, recorder.take(), outcomes, strict=True):
+                _add(sums, model, strata if with_strata else None, batch, record, outcome)
+    model.place.add_over_all(list(sums.tensors()))
+    _check_finite(sums, model)
+    return sums
+
+
+def strata_of(model: LayeredModel, probe: Probe) -> Strata:
+    """The strata that a probe's tokens fall into."""
+    return Strata(tuple(probe.names), probe.sequence_length, model.delimiters)
+
+
+def in_turns(model: LayeredModel, probe: Probe, micro_batch: int) -> Iterator[list[ProbeBatch]]:
+    """This process's micro-batches, as many at once as keep a pipeline busy, each checked and of one shape."""
+    batches = probe.batches(micro_batch, rank=model.place.data_rank, size=model.place.data_size)
+    turn: list[ProbeBatch] = []
+    for batch in batches:
+        probe.check_vocabulary(batch, model.vocab_size, model.name)
+        if turn and (len(turn) == model.place.num_stages or len(turn[0].tokens) != len(batch.tokens)):
+            yield turn
+            turn = []
+        turn.append(batch)
+    if turn:
+        yield turn
+
+
+def _run(model: LayeredModel, batches: Sequence[ProbeBatch], with_outcome: bool) -> list[Outcome | None]:
+    """Loss and entropy of each micro-batch, where this process has the logits and they are asked for."""
+    outcomes: list[Outcome | None] = [None] * len(batches)
+
+    def on_logits(number: int, logits: torch.Tensor) -> None:
+        outcomes[number] = loss_and_entropy(logits, tensor_of(batches[number].labels, model), model.place)
+
+    model.forward(batches, on_logits if with_outcome else None)
+    return outcomes
+
+
+def _add(
+    sums: LayerSums,
+    model: LayeredModel,
+    strata: Strata | None,
+    batch: ProbeBatch,
+    record: Record,
+    outcome: Outcome | None,
+) -> None:
+    counts, groups = tensor_of(batch.counts, model), tensor_of(batch.groups, model)
+    if strata is None:
+        numbers = groups.new_zeros(0, len(groups[counts]))
+    else:
+        loss, entropy, massive = _known_to_all(model, record, counts, outcome)
+        arrays = (batch.tokens, batch.position_ids, batch.sources)
+        tokens, positions, sources = (tensor_of(array, model)[counts] for array in arrays)
+        numbers = strata.numbers(tokens, positions, sources, massive, loss, entropy)
+        if model.place.counts and model.place.is_last_stage:
+            sums.add_losses(loss, entropy, groups[counts], numbers)
+    if record.states:
+        _add_pairs(sums, model, record, counts)
+    if model.place.counts:
+        for first, products in enumerate(torch.split(record.stacked()[counts], _LAYERS_AT_ONCE, 1)):
+            place = model.first_layer + first * _LAYERS_AT_ONCE
+            sums.add_layers(*measures(products), groups[counts], numbers, place)
+
+
+def _known_to_all(
+    model: LayeredModel, record: Record, counts: torch.Tensor, outcome: Outcome | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Loss, entropy and massiveness of the counted tokens, on every pipeline stage: three numbers a token travel."""
+    massive = record.massive()[counts].float()
+    loss, entropy = (part[counts] for part in outcome) if outcome else (torch.zeros_like(massive),) * 2
+    known = model.place.largest_over_stages(torch.stack([loss, entropy, massive]))
+    return known[0], known[1], known[2] > 0
+
+
+def _add_pairs(sums: LayerSums, model: LayeredModel, record: Record, counts: torch.Tensor) -> None:
+    """Sampled tokens of all stages meet on the last one; each stage's last state is the next one's first."""
+    own = torch.stack(record.states, 2)
+    if model.place.num_stages > 1:
+        stages = model.place.over_stages(own.cpu())
+        inputs = [stage[:, :, :-1] for stage in stages[:-1]]
+        own = torch.cat([*inputs, stages[-1]], 2).to(model.device)
+    if model.place.counts and model.place.is_last_stage:
+        sums.add_pairs(own[record.sampled(counts)])
+
+
+def _check_finite(sums: LayerSums, model: LayeredModel) -> None:
+    bad = ~torch.isfinite(sums.parts.sum((0, 2, 3)))
+    if bool(bad.any()):
+        layer = int(bad.nonzero()[0])
+        raise UserError(model.name, got=f"NaN or infinity in or out of layer {layer}", expected="finite hidden states")
+
+
+def tensor_of(array: np.ndarray, model: LayeredModel) -> torch.Tensor:
+    """A copy on the model's device."""
+    return torch.from_numpy(array.copy()).to(model.device)

@@ -1,0 +1,142 @@
+"""The text that models are asked about: rows spread evenly over token sources, the same ones for every model."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixer.manifest import Manifest
+from mixer.source import PackedSource, Windows, WindowSource, open_source
+from mixer.windows import PADDING
+
+from ..errors import UserError
+from .sums import GROUPS
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeBatch:
+    """A micro-batch, each array (batch, seq).
+
+    ``counts`` is where a token is neither padding nor special; ``groups`` the document group of each token, ``sources``
+    the number of its source; ``segments`` says what attends to what, None where a window is one segment.
+    """
+
+    tokens: Array
+    labels: Array
+    position_ids: Array
+    segments: Array | None
+    counts: Array
+    groups: Array
+    sources: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """Rows of several sources; ``special`` ids are read but never counted."""
+
+    sources: tuple[WindowSource | PackedSource, ...]
+    rows: tuple[Array, ...]
+    sequence_length: int
+    special: frozenset[int] = field(default=frozenset())
+
+    @property
+    def num_windows(self) -> int:
+        """Rows of all sources."""
+        return sum(map(len, self.rows))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the sources."""
+        return [source.name for source in self.sources]
+
+    @cached_property
+    def num_documents(self) -> int:
+        """Documents that the rows have tokens of."""
+        return len(self._ordinals)
+
+    @cached_property
+    def _ordinals(self) -> dict[tuple[int, int], int]:
+        """(source, document) -> its number in the probe, in the order of reading."""
+        found: dict[tuple[int, int], int] = {}
+        for index, (source, rows) in enumerate(zip(self.sources, self.rows, strict=True)):
+            for row in rows.tolist():
+                for document in source.documents(row):
+                    found.setdefault((index, document), len(found))
+        return found
+
+    def batches(self, micro_batch: int, *, rank: int = 0, size: int = 1) -> Iterator[ProbeBatch]:
+        """Micro-batches of one source each; of ``size`` processes, ``rank`` reads every size-th row."""
+        for index, rows in enumerate(self.rows):
+            mine = rows[rank::size]
+            for start in range(0, len(mine), micro_batch):
+                yield self._batch(index, mine[start : start + micro_batch])
+
+    def _batch(self, index: int, rows: Array) -> ProbeBatch:
+        source = self.sources[index]
+        out = Windows.empty(len(rows), self.sequence_length)
+        source.fill(rows, out, np.arange(len(rows)))
+        documents = self._documents(source, rows, out)
+        groups = np.array([self._ordinals.get((index, document), 0) for document in documents.ravel().tolist()])
+        is_special = np.isin(out.tokens, list(self.special))
+        return ProbeBatch(
+            out.tokens,
+            out.labels,
+            out.position_ids,
+            out.segments if (out.segments > 0).any() or (out.segments == PADDING).any() else None,
+            (out.segments != PADDING) & ~is_special,
+            (groups % GROUPS).reshape(documents.shape),
+            np.full(out.tokens.shape, index),
+        )
+
+    def _documents(self, source: WindowSource | PackedSource, rows: Array, out: Windows) -> Array:
+        """Number of the document of each token; of padding, that of any."""
+        if isinstance(source, WindowSource):
+            places = source.starts(rows)[:, None] + np.arange(self.sequence_length)
+            return source.tokens.document_of_token(places.ravel()).reshape(places.shape)
+        parts = [np.array(source.documents(row)) for row in rows.tolist()]
+        return np.stack([part[segments] for part, segments in zip(parts, out.segments, strict=True)])
+
+    def check_vocabulary(self, batch: ProbeBatch, vocab_size: int, model: str) -> None:
+        """Raise UserError where a token has no row in the model's embedding."""
+        largest = int(max(batch.tokens.max(), batch.labels.max()))
+        if largest >= vocab_size:
+            name = self.names[int(batch.sources[0, 0])]
+            got = f"token id {largest} of source {name}"
+            raise UserError(model, got=got, expected=f"ids below {vocab_size}, its vocabulary", fix=_PREPARE)
+
+
+_PREPARE = "prepare the text with this model's tokenizer"
+
+
+def open_probe(
+    data: Sequence[str], *, sequence_length: int, windows: int, special: frozenset[int] = frozenset()
+) -> Probe:
+    """Open ``NAME=PATH`` or ``PATH`` each; ``windows`` rows of each source, or all that it has.
+
+    Raises DataError where data is missing, damaged or shorter than a window.
+    """
+    named = [text.rpartition("=")[::2] for text in data]
+    sources = [_open(name, path, sequence_length) for name, path in named]
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError("--data", got=f"{twice} twice", expected="NAME=PATH with a name for each")
+    rows = [np.arange(min(windows, s.num_rows)) * s.num_rows // min(windows, s.num_rows) for s in sources]
+    known = {number for _, path in named for number in _special(path)}
+    return Probe(tuple(sources), tuple(rows), sequence_length, special | known)
+
+
+def _open(name: str, path: str, sequence_length: int) -> WindowSource | PackedSource:
+    return open_source(path, name=name or path.rstrip("/").rpartition("/")[2], sequence_length=sequence_length)
+
+
+def _special(path: str) -> set[int]:
+    """Ids that end documents or pad, where a manifest says."""
+    manifest = Manifest.read(path)
+    ids = (manifest.eod, manifest.pad) if manifest else ()
+    return {number for number in ids if number is not None}

@@ -1,0 +1,195 @@
+"""Where the layers of a model are met: hooks that take three dot products a token and keep no activation.
+
+A layer is met at its input x, at its middle (the residual between attention and MLP) and at its output y:
+
+    sequential        attention is x to middle, MLP is middle to y
+    parallel          attention and MLP both start from x; their own outputs are met instead
+
+The last layer's output is met before the final norm, because it is the layer's own. Hooks rely on the layer being
+called under no_grad, once a micro-batch: with recomputation in training a second call would begin a new record.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from .measures import dots
+
+PARTS = ("layer", "attention", "mlp")
+SAMPLED_POSITIONS = 16  # of each window, for the pair matrix
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A layer's parts: modules whose input is the middle, or None where attention and MLP are parallel; their outputs.
+
+    ``attention`` and ``mlp`` give what is added to the residual, the norm after them included.
+    """
+
+    layer: nn.Module
+    middle: nn.Module | None
+    attention: nn.Module
+    mlp: nn.Module
+
+
+@dataclass
+class Record:
+    """One micro-batch as the layers of this process saw it."""
+
+    products: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)  # (layer, part) -> (batch, seq, 3)
+    peaks: list[torch.Tensor] = field(default_factory=list)  # (batch, seq): largest x_i^2 of each layer's input
+    states: list[torch.Tensor] = field(default_factory=list)  # (batch, sampled, hidden) at each input, then the output
+
+    def stacked(self) -> torch.Tensor:
+        """(batch, seq, layers, parts, 3), layers in order; zeros for parts that were not met."""
+        layers = sorted({layer for layer, _ in self.products})
+        nothing = torch.zeros_like(self.products[layers[0], 0])
+        rows = [[self.products.get((layer, part), nothing) for part in range(len(PARTS))] for layer in layers]
+        return torch.stack([torch.stack(row, 2) for row in rows], 2)
+
+    def massive(self, share: float = 0.5) -> torch.Tensor:
+        """(batch, seq): whether at some layer's input one dimension holds ``share`` of |x|^2 (arXiv 2402.17762)."""
+        norms = self.stacked()[:, :, :, 0, 0]
+        return (torch.stack(self.peaks, -1) > share * norms).any(-1)
+
+    def sampled(self, counts: torch.Tensor) -> torch.Tensor:
+        """(batch, sampled) of a mask (batch, seq)."""
+        return counts[:, sampled_positions(counts.shape[1]).to(counts.device)]
+
+
+def sampled_positions(length: int) -> torch.Tensor:
+    """Positions of a window that enter the pair matrix, evenly spread, the last one among them.
+
+    >>> sampled_positions(32).tolist()[-3:], len(sampled_positions(8))
+    ([27, 29, 31], 8)
+    """
+    count = min(length, SAMPLED_POSITIONS)
+    return (torch.arange(count) + 1) * length // count - 1
+
+
+class Recorder:
+    """Collects one ``Record`` a micro-batch; tensors are (batch, seq, hidden), or (seq, batch, hidden) from Megatron.
+
+    ``with_parts`` meets attention and MLP too, ``with_states`` keeps the sampled tokens for the pair matrix, and
+    ``with_peaks`` the largest element of each input.
+    """
+
+    def __init__(
+        self, *, sequence_first: bool, with_parts: bool = True, with_states: bool = True, with_peaks: bool = True
+    ) -> None:
+        self.with_parts = with_parts
+        self.records: list[Record] = []
+        self._sequence_first = sequence_first
+        self._with_states = with_states
+        self._with_peaks = with_peaks
+        self._input: torch.Tensor | None = None
+        self._middle: torch.Tensor | None = None
+
+    def take(self) -> list[Record]:
+        """The records so far, oldest first; the recorder begins anew."""
+        taken, self.records = self.records, []
+        return taken
+
+    def enter(self, index: int, x: torch.Tensor, *, first: bool) -> None:
+        """Layer ``index`` begins; ``first`` says that a micro-batch begins with it."""
+        if first:
+            self.records.append(Record())
+        self._input, self._middle = x, None
+        record = self.records[-1]
+        if self._with_peaks:
+            record.peaks.append(self._batch_first(x.float().square().amax(-1)))
+        if self._with_states:
+            record.states.append(self._sample(x))
+
+    def middle(self, index: int, middle: torch.Tensor) -> None:
+        """The residual between attention and MLP."""
+        self._add(index, 1, self._input, middle)
+        self._middle = middle
+
+    def update(self, index: int, part: int, update: torch.Tensor) -> None:
+        """What attention (1) or MLP (2) adds to the layer's own input, where they are parallel."""
+        assert self._input is not None
+        self._store(index, part, dots(self._input, update))
+
+    def leave(self, index: int, y: torch.Tensor, *, last: bool) -> None:
+        """Layer ``index`` ends; ``last`` says that no layer of this process follows."""
+        self._add(index, 0, self._input, y)
+        if self._middle is not None:
+            self._add(index, 2, self._middle, y)
+        if last and self._with_states:
+            self.records[-1].states.append(self._sample(y))
+        self._input = self._middle = None
+
+    def _add(self, index: int, part: int, x: torch.Tensor | None, y: torch.Tensor) -> None:
+        assert x is not None
+        x = x.float()
+        self._store(index, part, dots(x, y.float() - x))
+
+    def _store(self, index: int, part: int, products: torch.Tensor) -> None:
+        self.records[-1].products[index, part] = self._batch_first(products)
+
+    def _batch_first(self, values: torch.Tensor) -> torch.Tensor:
+        return values.transpose(0, 1) if self._sequence_first else values
+
+    def _sample(self, x: torch.Tensor) -> torch.Tensor:
+        x = self._batch_first(x)
+        return x[:, sampled_positions(x.shape[1]).to(x.device)].float()
+
+
+def hidden_of(value: Any) -> torch.Tensor:
+    """The hidden states in what a module takes or gives: themselves, or the first of a tuple."""
+    found: torch.Tensor = value[0] if isinstance(value, tuple) else value
+    return found
+
+
+def _first_argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+    return hidden_of(args[0]) if args else hidden_of(kwargs["hidden_states"])
+
+
+@contextmanager
+def tapped(recorder: Recorder, anatomies: Sequence[Anatomy], first_index: int = 0) -> Iterator[None]:
+    """Meet the layers, numbered from ``first_index``, while the block lasts."""
+    handles: list[Any] = []
+    for index, anatomy in enumerate(anatomies, first_index):
+        first, last = index == first_index, index == first_index + len(anatomies) - 1
+        handles += _hook(recorder, anatomy, index, first, last)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(recorder: Recorder, anatomy: Anatomy, index: int, first: bool, last: bool) -> list[Any]:
+    def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+        recorder.enter(index, _first_argument(args, kwargs), first=first)
+
+    def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        recorder.leave(index, hidden_of(output), last=last)
+
+    layer = anatomy.layer
+    handles = [layer.register_forward_pre_hook(before, with_kwargs=True)]
+    handles.append(layer.register_forward_hook(after, with_kwargs=True))
+    return handles + (_hook_parts(recorder, anatomy, index) if recorder.with_parts else [])
+
+
+def _hook_parts(recorder: Recorder, anatomy: Anatomy, index: int) -> list[Any]:
+    if anatomy.middle is None:
+        parts = ((1, anatomy.attention), (2, anatomy.mlp))
+        return [module.register_forward_hook(_adds(recorder, index, part)) for part, module in parts]
+
+    def between(module: nn.Module, args: Any, kwargs: Any) -> None:
+        recorder.middle(index, _first_argument(args, kwargs))
+
+    return [anatomy.middle.register_forward_pre_hook(between, with_kwargs=True)]
+
+
+def _adds(recorder: Recorder, index: int, part: int) -> Callable[[nn.Module, Any, Any], None]:
+    def added(module: nn.Module, args: Any, output: Any) -> None:
+        recorder.update(index, part, hidden_of(output))
+
+    return added
