@@ -44,8 +44,8 @@ def power(x: Number, exponent: float) -> Number:
 
 
 def exponential(base: float, x: Number) -> Number:
-    """base^x, base > 0."""
-    return math.pow(base, x) if isinstance(x, float) else np.power(base, x)
+    """base^x, base > 0; of a number too by numpy, because 2 0.5^u - 1 doubles what it and `math` differ by."""
+    return float(np.power(base, x)) if isinstance(x, float) else np.power(base, x)
 
 
 def between(low: float, x: Number, high: float) -> Number:
