@@ -155,7 +155,7 @@ def test_a_changed_past_is_one_line(straight, as_it_stood):
     place = as_it_stood(straight, 8)
     finished = place.annealmix("pretrain", place.recipe("seed=8"), "--resume")
     assert finished.status == 2
-    assert "recipe.yaml: seed: 8, but up to sample 64" in finished.errors
+    assert f"annealmix: {place.folder / 'recipe.yaml'}: seed: 8, but up to sample 64" in finished.errors
     assert "Traceback" not in finished.errors
 
 
