@@ -10,23 +10,22 @@ The m-th arrival at a node goes left if and only if rounding gives the left side
 among m, so that the left side always has round(share x arrivals), and a position's place on either side is a formula.
 """
 
-import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import DataError
+from .huffman import huffman_tree, whole_numbers
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 MAX_LENGTH = 2**43  # samples; the arithmetic of Apportionment is exact up to here
-_LEVELS_PER_PASS = 4  # tree levels descended before positions that reached their leaf are put aside
+_LEVELS_PER_PASS = 3  # tree levels that positions deeper than usual descend before those at leaves are put aside
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +49,10 @@ class Apportionment:
     the bound 1.67995. Shares are stored as round(2^64 p), off by 2^-65 at most, which adds under 1e-6 at 2^43.
 
     How the rounding stays exact in 64 bits. Let P = round(2^64 p) <= 2^63 (the left child is the lighter one). The
-    product m P, wrapped to a signed 64-bit integer, is 2^64 (m p - round(m p)), the remainder of the rounding. Adding P
-    to it passes 2^63 exactly when arrival m goes left. And round(m p) is the float m p less that remainder: its error,
-    under 2^-8 for m <= 2^43, vanishes in the rounding to an integer.
+    product m P, wrapped to a signed 64-bit integer, is the remainder r = m P - 2^64 round(m p). Adding P to it passes
+    2^63 exactly when arrival m goes left. And round(m p), by which the left side is numbered, is (m P - r) / 2^64; the
+    right side's m - round(m p) is the same of P - 2^64, but for its sign. In floats both are off by under 2^-8 for
+    m <= 2^43, which vanishes in the rounding to an integer.
 
     >>> Apportionment.of([7, 2, 1]).counts(10).tolist()
     [7, 2, 1]
@@ -62,7 +62,6 @@ class Apportionment:
     leaf_sources: Ints  # (drawn,) source of each leaf; leaf i is node drawn - 1 + i, the root is node 0
     children: Ints  # (2 * nodes,) right child at 2v, left child at 2v + 1; a leaf is its own child
     shares: Ints  # (nodes,) round(2^64 p) of the left child, wrapped to signed; 0 at a leaf
-    ratios: Floats  # (nodes,) the same as a float
 
     @classmethod
     def of(cls, weights: Sequence[float]) -> "Apportionment":
@@ -75,15 +74,14 @@ class Apportionment:
         """
         check_weights({str(k): weight for k, weight in enumerate(weights)})
         drawn = [k for k, weight in enumerate(weights) if weight > 0]
-        exact = _whole_numbers(weights)
-        children, shares = _huffman([exact[k] for k in drawn])
+        exact = whole_numbers(weights)
+        children, shares = huffman_tree([exact[k] for k in drawn])
         total = sum(exact)
         return cls(
             weights=np.array([weight / total for weight in exact]),
             leaf_sources=np.array(drawn, np.int64),
             children=np.array(children, np.int64),
             shares=np.array(shares, np.uint64).astype(np.int64),
-            ratios=np.array([share / 2**64 for share in shares]),
         )
 
     def locate(self, positions: Ints) -> tuple[Ints, Ints]:
@@ -95,15 +93,8 @@ class Apportionment:
         [[0, 1, 0, 0], [0, 0, 1, 2]]
         """
         check_positions(positions)
-        nodes, arrivals = np.zeros(positions.shape, np.int64), positions.astype(np.int64)
-        lanes = np.flatnonzero(nodes < self._first_leaf)
-        while lanes.size:
-            node, arrival = nodes[lanes], arrivals[lanes]
-            for _ in range(_LEVELS_PER_PASS):
-                node, arrival = self._descend(node, arrival)
-            nodes[lanes], arrivals[lanes] = node, arrival
-            lanes = lanes[node < self._first_leaf]
-        return self.leaf_sources[nodes - self._first_leaf], arrivals
+        edges, arrivals = self._fall(positions)
+        return self.leaf_sources.take((edges >> 1) - self._first_leaf), arrivals
 
     def counts(self, length: int) -> Ints:
         """How many of the first ``length`` positions each source has; exact, 0 <= length <= 2^43.
@@ -113,12 +104,8 @@ class Apportionment:
         """
         if not 0 <= length <= MAX_LENGTH:
             raise DataError(f"length {length:,} is out of range; expected 0 to 2^43")
-        reached = [length] + [0] * (len(self.shares) - 1)
-        for arrivals, (share, right, left) in zip(reached, self._tree, strict=False):
-            reached[left] = (arrivals * share + 2**63) >> 64
-            reached[right] = arrivals - reached[left]
         counts = np.zeros(len(self.weights), np.int64)
-        counts[self.leaf_sources] = reached[self._first_leaf :]
+        counts[self.leaf_sources] = self._reached(length)[self._first_leaf :]
         return counts
 
     def count(self, sources: Ints, lengths: Ints) -> Ints:
@@ -127,17 +114,8 @@ class Apportionment:
         >>> Apportionment.of([3, 1]).count(np.array([0, 1, 0]), np.array([8, 8, 2**42])).tolist()
         [6, 2, 3298534883328]
         """
-        counts = np.where(self.weights.take(sources) > 0, lengths, 0)
-        lanes = np.flatnonzero(counts)
-        node, count = np.zeros(lanes.shape, np.int64), counts.take(lanes)
-        rank = self._ranks.take(sources.take(lanes))
-        while lanes.size:
-            for _ in range(_LEVELS_PER_PASS):
-                node, count = self._follow(node, count, rank)
-            counts.put(lanes, count)
-            going = np.flatnonzero(node < self._first_leaf)
-            lanes, node, count, rank = lanes.take(going), node.take(going), count.take(going), rank.take(going)
-        return counts
+        counts = self._fall(lengths, self._ranks.take(sources))[1]
+        return np.where(self.weights.take(sources) > 0, counts, 0)
 
     @cached_property
     def bounds(self) -> Floats:
@@ -148,11 +126,11 @@ class Apportionment:
         >>> Apportionment.of([2, 1, 1]).bounds.round(3).tolist()
         [0.5, 0.75, 0.75]
         """
-        errors = np.zeros(len(self.shares))
+        errors, rounding = np.zeros(len(self.shares)), 0.5 + 2.0**-22  # 2^43 times the 2^-65 by which a share is off
         for node in range(self._first_leaf):
-            right, left = self.children[2 * node : 2 * node + 2]
-            for child, share in ((left, self.ratios[node]), (right, 1 - self.ratios[node])):
-                errors[child] = share * errors[node] + 0.5 + 2.0**-22  # 2^43 times the 2^-65 by which a share is off
+            for edge in (2 * node, 2 * node + 1):
+                share = abs(self._signed_shares[edge]) / 2**64
+                errors[self.children[edge]] = share * errors[node] + rounding
         bounds = np.zeros(len(self.weights))
         bounds[self.leaf_sources] = errors[self._first_leaf :]
         return bounds
@@ -174,19 +152,65 @@ class Apportionment:
             node = edge // 2
         return arrival
 
-    def _descend(self, node: Ints, arrival: Ints) -> tuple[Ints, Ints]:
-        share = self.shares.take(node)
-        remainder = arrival * share
-        goes_left = remainder + share < remainder
-        left = np.rint(arrival * self.ratios.take(node) - remainder * 2.0**-64).astype(np.int64)
-        return self.children.take(2 * node + goes_left), np.where(goes_left, left, arrival - left)
+    def _fall(self, arrivals: Ints, ranks: Ints | None = None) -> tuple[Ints, Ints]:
+        """First edge and arrival at the leaf that each arrival at the root comes to, or at the leaf of its rank.
 
-    def _follow(self, node: Ints, count: Ints, rank: Ints) -> tuple[Ints, Ints]:
-        """One level down towards the leaf of a rank, with the count of the child on the way."""
-        remainder = count * self.shares.take(node)
-        left = np.rint(count * self.ratios.take(node) - remainder * 2.0**-64).astype(np.int64)
-        goes_left = rank < self._first_right.take(node)
-        return self.children.take(2 * node + goes_left), np.where(goes_left, left, count - left)
+        All go down as far as is usual, and then those that are on their way still. (Fewer lanes at a time would stay
+        in the first-level cache, but a call of numpy costs as much as some thousand lanes in it.)
+        """
+        edges, arrivals = self._descend(np.zeros(arrivals.shape, np.int64), arrivals, ranks, self._usual_depth)
+        lanes = np.flatnonzero(edges < 2 * self._first_leaf)
+        while lanes.size:
+            towards = None if ranks is None else ranks.take(lanes)
+            edge, arrival = self._descend(edges.take(lanes), arrivals.take(lanes), towards, _LEVELS_PER_PASS)
+            edges.put(lanes, edge)
+            arrivals.put(lanes, arrival)
+            lanes = lanes.compress(edge < 2 * self._first_leaf)
+        return edges, arrivals
+
+    def _descend(self, edge: Ints, arrival: Ints, ranks: Ints | None, levels: int) -> tuple[Ints, Ints]:
+        """Some levels down from nodes, each known by its first edge."""
+        exact = arrival.astype(np.float64)
+        for _ in range(levels):
+            share = self._shares.take(edge)
+            remainder = arrival * share
+            goes_left = remainder + share < remainder if ranks is None else ranks < self._first_right.take(edge)
+            edge = edge + goes_left
+            exact *= self._signed_shares.take(edge)
+            exact -= remainder
+            exact *= 2.0**-64
+            np.abs(np.rint(exact, out=exact), out=exact)
+            arrival, edge = exact.astype(np.int64), self._next_edges.take(edge)
+        return edge, arrival
+
+    def _reached(self, length: int) -> list[int]:
+        """Arrivals at each node of the first ``length`` positions."""
+        reached = [length] + [0] * (len(self.shares) - 1)
+        for arrivals, (share, right, left) in zip(reached, self._tree, strict=False):
+            reached[left] = (arrivals * share + 2**63) >> 64
+            reached[right] = arrivals - reached[left]
+        return reached
+
+    @cached_property
+    def _usual_depth(self) -> int:
+        """Mean depth of the leaves that positions come to, rounded up."""
+        return -(-sum(self._reached(2**20)[: self._first_leaf]) // 2**20)
+
+    @cached_property
+    def _shares(self) -> Ints:
+        """(edges,) ``shares`` of the node that each edge leaves; node v has edges 2v to the right and 2v + 1."""
+        return np.repeat(self.shares, 2)
+
+    @cached_property
+    def _signed_shares(self) -> Floats:
+        """(edges,) 2^64 times the share that takes each edge, negative to the right."""
+        left = self._shares.astype(np.uint64).astype(np.float64)
+        return np.where(np.arange(left.size) % 2, left, left - 2.0**64)
+
+    @cached_property
+    def _next_edges(self) -> Ints:
+        """(edges,) First edge of the node that each edge leads to."""
+        return 2 * self.children
 
     @cached_property
     def _ranks(self) -> Ints:
@@ -197,8 +221,8 @@ class Apportionment:
 
     @cached_property
     def _first_right(self) -> Ints:
-        """(nodes,) Lowest rank below the right child; lower ones lie to the left. 0 at a leaf."""
-        return self._walk[1]
+        """(edges,) Lowest rank right of the node that each edge leaves; lower ones lie to its left. 0 at a leaf."""
+        return np.repeat(self._walk[1], 2)
 
     @cached_property
     def _walk(self) -> tuple[Ints, Ints]:
@@ -206,7 +230,8 @@ class Apportionment:
         nodes, children = len(self.shares), self.children.reshape(-1, 2).tolist()
         leaves, first, first_right = [1] * nodes, [0] * nodes, [0] * nodes
         for node in reversed(range(self._first_leaf)):
-            leaves[node] = sum(leaves[child] for child in children[node])
+            right, left = children[node]
+            leaves[node] = leaves[right] + leaves[left]
         for node in range(self._first_leaf):
             right, left = children[node]
             first[left], first[right] = first[node], first[node] + leaves[left]
@@ -243,30 +268,6 @@ def check_positions(positions: Ints) -> None:
     """Raise DataError unless every position is in 0 .. 2^43 - 1."""
     if positions.size and (positions.min() < 0 or positions.max() >= MAX_LENGTH):
         raise DataError(f"positions {positions.min():,} to {positions.max():,}; expected 0 to 2^43 - 1")
-
-
-def _whole_numbers(weights: Sequence[float]) -> list[int]:
-    """Integers in exactly the same ratios: their sums and comparisons cost a hundredth of those of fractions."""
-    exact = [Fraction(weight) for weight in weights]
-    denominator = math.lcm(*(weight.denominator for weight in exact))
-    return [weight.numerator * (denominator // weight.denominator) for weight in exact]
-
-
-def _huffman(weights: list[int]) -> tuple[list[int], list[int]]:
-    """Children and left shares of the Huffman tree, in the layout of Apportionment; ties fall to the lower leaf."""
-    nodes = 2 * len(weights) - 1
-    first_leaf = len(weights) - 1
-    children = [edge // 2 for edge in range(2 * nodes)]
-    shares = [0] * nodes
-    heap = [(weight, first_leaf + leaf) for leaf, weight in enumerate(weights)]
-    heapq.heapify(heap)
-    for node in reversed(range(first_leaf)):
-        light, left = heapq.heappop(heap)
-        heavy, right = heapq.heappop(heap)
-        children[2 * node], children[2 * node + 1] = right, left
-        shares[node] = ((light << 65) + light + heavy) // (2 * (light + heavy))  # to the nearest, halves upwards
-        heapq.heappush(heap, (light + heavy, node))
-    return children, shares
 
 
 def _arrival_above(arrival: int, share: int, *, is_left: bool) -> int:

@@ -24,15 +24,16 @@ def redistributed(
         targets = _live_targets(name, caps, exhausted) if weight > 0 else []
         own = [weights.get(target, 0) for target in targets]
         parts = own if any(own) else [1.0] * len(own)
+        whole = sum(parts)
         for target, part in zip(targets, parts, strict=True):
-            moved[target] = moved.get(target, 0.0) + weight * part / sum(parts)
+            moved[target] = moved.get(target, 0.0) + weight * part / whole
     return moved
 
 
 def _live_targets(name: str, caps: Mapping[str, Cap], exhausted: Collection[str]) -> list[str]:
     level, seen = set(caps[name].to), {name}
     while level - seen:
-        live = sorted(level - set(exhausted))
+        live = sorted(level.difference(exhausted))
         if live:
             return live
         seen |= level

@@ -109,6 +109,14 @@ class Cursors:
         found = self._next_turn(source, self.omitted.turns_before(source, max(draw, 0)))
         return self.stretches[found[0]].sample_of(source, found[1]) if found else None
 
+    def read_by(self, source: int) -> int:
+        """First sample before which all is read that the run reads of a source; 0 if it reads nothing."""
+        stretches = np.flatnonzero(self._last_turns[:, source] > self._first_turns[:, source])
+        if not stretches.size:
+            return 0
+        last = int(stretches[-1])
+        return self.stretches[last].sample_of(source, int(self._last_turns[last, source]) - 1) + 1
+
     def shares_before(self, sample: int) -> Floats:
         """(names,) Shares in force at the end of [0, sample), caps applied, for samples from 1 on."""
         self._check(1, sample)

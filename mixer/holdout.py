@@ -8,6 +8,7 @@ Row r covers tokens r*S to r*S + S, the last as a label only, so a row may touch
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -98,8 +99,12 @@ class RowIntervals:
     def starts(self, rows: Ints) -> Ints:
         """First token of each row's window."""
         rows = np.asarray(rows, np.int64)
-        stretch = np.searchsorted(self.first_rows, rows, side="right") - 1
-        return self.first_tokens[stretch] + (rows - self.first_rows[stretch]) * self.window_tokens
+        return self._shifts[self.first_rows.searchsorted(rows, side="right") - 1] + rows * self.window_tokens
+
+    @cached_property
+    def _shifts(self) -> Ints:
+        """(stretches,) What each adds to a row's number times its tokens."""
+        return self.first_tokens - self.first_rows[:-1] * self.window_tokens
 
     def rows_before(self, position: int) -> int:
         """Rows that begin before a token.

@@ -77,7 +77,7 @@ class Layout:
             if mixture is None or reached != exhausted:
                 exhausted, mixture = reached, self._mixture(span, at, reached)
             stretch = _stretch(at, self._next_change(at, span.end_sample), mixture, turns)
-            stop = self._first_reached(stretch, caps, reached)
+            stop = self._first_reached(stretch, {name: cap for name, cap in caps.items() if name not in reached})
             laid.append(replace(stretch, end_sample=stop))
             at, turns = stop, stretch.turns(stop)
         return laid
@@ -115,15 +115,20 @@ class Layout:
         length = ramp.end_sample - ramp.start_sample
         return _Mixture(_ramp(weights[1], weights[0], length, ramp.shape), ramp.start_sample, sources)
 
-    def _first_reached(self, stretch: Stretch, caps: Mapping[str, int], exhausted: frozenset[str]) -> int:
-        """Where the first of the capped sources has had its last turn, or the stretch's end."""
-        ends = stretch.turns(stretch.end_sample)
-        reached = [
-            stretch.sample_of(self.index[name], cap - 1) + 1
-            for name, cap in caps.items()
-            if name not in exhausted and ends[self.index[name]] >= cap
-        ]
-        return min(reached, default=stretch.end_sample)
+    def _first_reached(self, stretch: Stretch, caps: Mapping[str, int]) -> int:
+        """Where the first of the capped sources has had its last turn, or the stretch's end; none had it before.
+
+        Halving tells which source it is, for turns of all sources at once cost no more than the search for one's.
+        """
+        first, end = stretch.start_sample, stretch.end_sample
+        sources, limits = np.array([self.index[name] for name in caps], np.int64), np.array([*caps.values()], np.int64)
+        reached = np.flatnonzero(stretch.turns(end)[sources] >= limits)
+        while reached.size > 1:
+            middle = (first + end) // 2
+            by_then = np.flatnonzero(stretch.turns(middle)[sources] >= limits)
+            first, end = (first, middle) if by_then.size else (middle, end)
+            reached = by_then if by_then.size else reached
+        return min([end, *(stretch.sample_of(int(sources[k]), int(limits[k]) - 1) + 1 for k in reached.tolist())])
 
 
 @dataclass(frozen=True, eq=False)

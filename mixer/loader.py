@@ -12,12 +12,14 @@ reads its own, and so knows which sources and epochs the whole batch draws on (`
 """
 
 import threading
+import weakref
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, field
+from itertools import islice, repeat
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,14 +28,11 @@ from .apportion import Ints
 from .blocks import Blocks
 from .errors import DataError
 from .mixture import Located, Mixture
-from .places import Places
-from .reading import Reader, check_ids, rows_of
+from .places import LOCATED_AT_ONCE, Bins, Places
+from .reading import Reader, check_ids
 from .rows import Source
 from .steps import Step, Steps, check_layout, rank_samples, steps_from
 from .windows import Allocate, Windows, fresh_bytes
-
-_BYTES_TOGETHER = 2**22  # of tokens; steps of less than that are read together
-_MORE_BLOCKS = 4  # being read, at the consumer, the one before, and one for whoever is a little slower
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +71,7 @@ class GlobalBatch:
 
 
 class Loader:
-    """Iterator of GlobalBatch from ``start_step`` on; close it, or use it in a ``with``.
+    """Iterator of GlobalBatch from ``start_step`` on; close it, use it in a ``with``, or drop it: its threads end.
 
     A background thread reads ahead: ``prefetch`` pieces of a step, or of several where steps are small. The memory of a
     batch is used again, but not before the consumer has dropped the batch, its arrays and every tensor that shares it.
@@ -103,27 +102,28 @@ class Loader:
     ) -> None:
         check_sources(mixture, sources)
         check_layout(micro_batch_size=micro_batch_size, rank=data_parallel_rank, num_ranks=data_parallel_size)
-        self._places = Places(mixture)
-        self._micro_batch_size, self._rank, self._ranks = micro_batch_size, data_parallel_rank, data_parallel_size
-        self._reader = Reader(
-            mixture.names,
-            sources,
-            sequence_length=mixture.history.sequence_length,
-            blocks=Blocks(limit=max(1, prefetch) + _MORE_BLOCKS, allocate=allocate),
-            contiguous=contiguous,
-            vocab_size=vocab_size,
-            readers=readers,
+        producer = _Producer(
+            mixture=mixture,
+            reader=Reader(
+                mixture.names,
+                sources,
+                sequence_length=mixture.history.sequence_length,
+                blocks=Blocks(allocate=allocate),
+                contiguous=contiguous,
+                vocab_size=vocab_size,
+                readers=readers,
+            ),
+            micro_batch_size=micro_batch_size,
+            rank=data_parallel_rank,
+            num_ranks=data_parallel_size,
         )
-        bytes_together = _BYTES_TOGETHER // (4 if contiguous else 1)  # there is more to write than tokens
-        self._rows_together = rows_of(bytes_together, mixture.history.sequence_length)
         self._ready: deque[GlobalBatch] = deque()
-        self._results: SimpleQueue[list[GlobalBatch] | BaseException | None] = SimpleQueue()
-        self._room: SimpleQueue[bool] = SimpleQueue()  # an item for each list of batches that may be read ahead
+        self._results, self._room, self._closed = producer.results, producer.room, producer.stopped
         for _ in range(max(1, prefetch)):
             self._room.put(True)
-        self._closed = threading.Event()
         steps = steps_from(start_step, batch_sizes)
-        self._thread = threading.Thread(target=self._produce, args=(steps,), name="mixer-loader", daemon=True)
+        self._stop = weakref.finalize(self, producer.stop)
+        self._thread = threading.Thread(target=producer.run, args=(steps,), name="mixer-loader", daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[GlobalBatch]:
@@ -141,12 +141,15 @@ class Loader:
             self._room.put(True)
         return self._ready.popleft()
 
+    @property
+    def ready(self) -> bool:
+        """Whether ``next`` finds a batch, the end or an error at once, and need not wait for the thread."""
+        return bool(self._ready) or not self._results.empty()
+
     def close(self) -> None:
         """Stop the threads, once they have read what they are at, and drop what is ready; may be called twice."""
-        self._closed.set()
-        self._room.put(False)
+        self._stop()
         self._thread.join()
-        self._reader.close()
         self._ready.clear()
         self._results = SimpleQueue()
 
@@ -156,54 +159,84 @@ class Loader:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _produce(self, steps: Iterator[Step]) -> None:
+
+@dataclass(frozen=True, eq=False)
+class _Producer:
+    """What the background thread runs. It knows nothing of its Loader, so that one that is dropped does not live on."""
+
+    mixture: Mixture
+    reader: Reader
+    micro_batch_size: int
+    rank: int
+    num_ranks: int
+    results: SimpleQueue[list[GlobalBatch] | BaseException | None] = field(default_factory=SimpleQueue)
+    room: SimpleQueue[bool] = field(default_factory=SimpleQueue)  # an item for each list of batches to read ahead
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def stop(self) -> None:
+        """End the thread once it has read what it is at. Waits for nothing: the collector may call it anywhere."""
+        self.stopped.set()
+        self.room.put(False)
+
+    def run(self, steps: Iterator[Step]) -> None:
         try:
-            for together in self._read_together(steps):
-                if not self._room.get() or self._closed.is_set():
-                    break
-                self._results.put(self._assemble(together))
-            self._results.put(None)
+            for _ in map(self.results.put, self._batches(steps)):
+                pass  # and no name here holds a batch while the next is read
+            self.results.put(None)
         except BaseException as error:  # whatever it is, the training loop must see it
-            self._results.put(error)
+            self.results.put(error)
+        finally:
+            self.reader.close()
 
-    def _read_together(self, steps: Iterator[Step]) -> Iterator[list[Step]]:
-        """Steps in lists: one, or several that follow one another and that are little work each."""
-        together: list[Step] = []
+    def _batches(self, steps: Iterator[Step]) -> Iterator[list[GlobalBatch]]:
+        """The steps in order: one, or several that are little work each."""
+        for near in self._near(steps):
+            places = Places.of(self.mixture, near)
+            samples = [self._mine(step) + (step.first_sample - near[0].first_sample) for step in near]
+            begin = 0
+            while begin < len(near):
+                if not self.room.get() or self.stopped.is_set():
+                    return
+                end = begin + max(1, self.reader.rows_at_once // samples[begin].size)
+                yield self._assemble(near[begin:end], samples[begin:end], places.bins[begin:end], places)
+                begin = end
+
+    def _near(self, steps: Iterator[Step]) -> Iterator[list[Step]]:
+        """Steps in lists that are located at once, each of which follows the one before."""
+        near: list[Step] = []
         for step in steps:
-            if together and not self._joins(step, together):
-                yield together
-                together = []
-            together.append(step)
-        if together:
-            yield together
+            if near and not self._joins(step, near):
+                yield near
+                near = []
+            near.append(step)
+        if near:
+            yield near
 
-    def _joins(self, step: Step, together: list[Step]) -> bool:
+    def _joins(self, step: Step, near: list[Step]) -> bool:
         """Not where it would fail: the steps before it are delivered first."""
-        rows = (together[-1].end - together[0].first_sample) // self._ranks
-        readable = step.end <= self._places.num_samples and step.size % (self._micro_batch_size * self._ranks) == 0
-        return readable and step.first_sample == together[-1].end and rows < self._rows_together
+        readable = step.end <= self.mixture.num_samples and step.size % (self.micro_batch_size * self.num_ranks) == 0
+        follows = step.first_sample == near[-1].end
+        return readable and follows and step.end - near[0].first_sample <= LOCATED_AT_ONCE
 
-    def _assemble(self, together: list[Step]) -> list[GlobalBatch]:
-        first, end = together[0].first_sample, together[-1].end
-        samples = [self._mine(step).ravel() + (step.first_sample - first) for step in together]
-        located = self._places.of(first, end)[np.concatenate(samples)]
-        read = self._reader.read(located)
-        ends = accumulate(map(len, samples))
-        return [self._global_batch(step, located, read, end) for step, end in zip(together, ends, strict=True)]
-
-    def _global_batch(self, step: Step, located: Located, read: Windows, end: int) -> GlobalBatch:
-        """A step whose rows of this rank are those before row ``end`` of what was read."""
-        bins, bin_samples, bin_of = self._places.bins(step)
-        of_micro_batches = bin_of[self._mine(step)]
-        starts = range(end - of_micro_batches.size, end, self._micro_batch_size)
-        micro_batches = [
-            _micro_batch(read, located, slice(start, start + self._micro_batch_size), bins)
-            for start, bins in zip(starts, of_micro_batches, strict=True)
+    def _assemble(self, steps: list[Step], samples: list[Ints], bins: list[Bins], places: Places) -> list[GlobalBatch]:
+        mine = np.concatenate(samples)
+        micro_batches = self._micro_batches(places.located[mine.ravel()], places.bin_of[mine])
+        return [
+            GlobalBatch(step.number, step.first_sample, step.size, list(islice(micro_batches, len(own))), *of_step)
+            for step, own, of_step in zip(steps, samples, bins, strict=True)
         ]
-        return GlobalBatch(step.number, step.first_sample, step.size, micro_batches, bins, bin_samples)
+
+    def _micro_batches(self, located: Located, bins: Ints) -> Iterator[Batch]:
+        """Read as they are asked for, as many at once as stay in the cache; ``bins`` are (micro-batches, size)."""
+        size = self.micro_batch_size
+        at_once = max(1, self.reader.rows_at_once // size)
+        for first in range(0, len(bins), at_once):
+            end = min(first + at_once, len(bins))
+            part = located[first * size : end * size]
+            yield from _micro_batches(self.reader.read(part), part, bins[first:end])
 
     def _mine(self, step: Step) -> Ints:
-        layout = {"micro_batch_size": self._micro_batch_size, "rank": self._rank, "num_ranks": self._ranks}
+        layout = {"micro_batch_size": self.micro_batch_size, "rank": self.rank, "num_ranks": self.num_ranks}
         return rank_samples(step.size, **layout)
 
 
@@ -231,7 +264,7 @@ def validation_batches(
         read.loss_mask[samples >= num_rows] = 0
         zeros = np.zeros(len(rows), np.int64)
         located = Located(source=zeros, draw=samples, generation=zeros, epoch=zeros, row=rows, offset=zeros)
-        yield _micro_batch(read, located, slice(None), zeros)
+        yield from _micro_batches(read, located, zeros[None])
 
 
 def check_sources(mixture: Mixture, sources: Mapping[str, Source]) -> None:
@@ -241,23 +274,27 @@ def check_sources(mixture: Mixture, sources: Mapping[str, Source]) -> None:
         if known is None:
             raise DataError(f"source {name} is not in the history; sources are {', '.join(mixture.names)}")
         opened, expected = source.generations()[-1], known.generations[-1]
-        for field in ("fingerprint", "num_rows", "holdout", "window"):
-            ours, theirs = getattr(expected, field), getattr(opened, field)
+        for what in ("fingerprint", "num_rows", "holdout", "window"):
+            ours, theirs = getattr(expected, what), getattr(opened, what)
             if ours != theirs:
-                raise DataError(f"source {name}: {field} is {theirs}, but the run reads {ours}; the data has changed")
+                raise DataError(f"source {name}: {what} is {theirs}, but the run reads {ours}; the data has changed")
 
 
-def _micro_batch(read: Windows, located: Located, rows: slice, bins: Ints) -> Batch:
-    segments = read.segments[rows]
-    return Batch(
-        tokens=read.tokens[rows],
-        labels=read.labels[rows],
-        loss_mask=read.loss_mask[rows],
-        position_ids=read.position_ids[rows],
-        segments=segments if segments.flags.writeable and segments.any() else None,  # those of text are read-only
-        sources=located.source[rows],
-        epochs=located.epoch[rows],
-        rows=located.row[rows],
-        bins=bins,
-        joined=None if read.joined is None else read.joined[rows],
+def _micro_batches(read: Windows, located: Located, bins: Ints) -> list[Batch]:
+    """Rows that were read, cut into micro-batches; ``bins`` are (micro-batches, their size)."""
+
+    def cut(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return rows.reshape(*bins.shape, *rows.shape[1:])
+
+    columns = (
+        *(cut(rows) for rows in (read.tokens, read.labels, read.loss_mask, read.position_ids)),
+        map(_several, cut(read.segments)) if read.segments.flags.writeable else repeat(None),  # no: of text
+        *map(cut, (located.source, located.epoch, located.row)),
+        bins,
+        repeat(None) if read.joined is None else cut(read.joined),
     )
+    return [Batch(*columns_of_one) for columns_of_one in zip(*columns, strict=False)]
+
+
+def _several(segments: npt.NDArray[np.int32]) -> npt.NDArray[np.int32] | None:
+    return segments if segments.any() else None

@@ -107,6 +107,10 @@ class Mixture:
         """First sample that reads past the first ``draws`` draws of a source; None if the run never does."""
         return self.cursors.first_sample_from(self.names.index(name), draws)
 
+    def read_by(self, name: str) -> int:
+        """First sample before which all is read that the run reads of a source; 0 if it reads nothing."""
+        return self.cursors.read_by(self.names.index(name))
+
     def samples_of(self, name: str, rows: Ints) -> tuple[Ints, Located]:
         """Every sample of the run that reads any of these rows of a source, in order, and where it stands.
 

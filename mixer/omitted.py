@@ -34,7 +34,7 @@ class Omitted:
 
     def turns_before(self, source: int, draw: int) -> int:
         """How many draws below ``draw`` are not omitted."""
-        return draw - self.between(source, 0, draw).size
+        return draw - self.between(source, 0, draw).size if source in self.draws else draw
 
     def between(self, source: int, first: int, end: int) -> Ints:
         """The omitted draws of a source in [first, end)."""

@@ -4,6 +4,7 @@ A warm page cache gives a window in microseconds, and one thread reads fastest. 
 during which a thread only waits: then every read is shared among ``readers`` threads.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,10 @@ from .mixture import Located
 from .rows import Source
 from .windows import Windows
 
-BYTES_AT_ONCE = 2**20  # of tokens: what a core's cache holds beside the other arrays
-_SLOW_S = 0.002  # one fill; a warm one of BYTES_AT_ONCE takes a tenth of it
+_BYTES_AT_ONCE = 9 * 2**19  # of tokens, measured: fewer spend more on bookkeeping, more leave the cache
+_BYTES_AT_ONCE_SLOWLY = 2**24
+_ROWS_OF_A_READER = 4  # while storage is slow
+_SLOW_ROW_S = 0.0005  # a warm row takes a hundredth of it
 
 
 class Reader:
@@ -38,15 +41,22 @@ class Reader:
     ) -> None:
         self._names, self._sources, self._blocks = names, sources, blocks
         self._sequence_length, self._contiguous, self._vocab_size = sequence_length, contiguous, vocab_size
-        self._rows_at_once = rows_of(BYTES_AT_ONCE, sequence_length)
+        self._row_bytes = 8 * (sequence_length + 1) * (2 if contiguous else 1)  # tokens alone, or labels besides
         self._readers, self._is_slow = readers, readers > 1
         self._threads = ThreadPoolExecutor(readers, thread_name_prefix="mixer-reader")
 
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows are best read together, at least one."""
+        if self._is_slow:
+            return max(1, min(_ROWS_OF_A_READER * self._readers, _BYTES_AT_ONCE_SLOWLY // self._row_bytes))
+        return max(1, _BYTES_AT_ONCE // self._row_bytes)
+
     def read(self, located: Located) -> Windows:
         """The rows of samples. Raises DataError for a source that is not open, or an id outside the vocabulary."""
-        plain = all(self._source(k).plain for k in np.bincount(located.source).nonzero()[0].tolist())
-        out = self._empty(len(located), plain=plain)
-        self._fill(located, out)
+        parts = list(_parts(located.source, -(-len(located) // self._readers) if self._is_slow else len(located)))
+        out = self._empty(len(located), plain=all(self._source(k).plain for k, _ in parts))
+        self._fill(located, out, parts)
         check_ids(out, lambda row: self._names[located.source[row]], self._vocab_size)
         return out
 
@@ -60,32 +70,22 @@ class Reader:
             return Windows.text(num_rows, self._sequence_length, contiguous=self._contiguous, allocate=take)
         return Windows.empty(num_rows, self._sequence_length, allocate=take)
 
-    def _fill(self, located: Located, out: Windows) -> None:
-        def fill(part: Ints) -> float:
+    def _fill(self, located: Located, out: Windows, parts: list[tuple[int, Ints]]) -> None:
+        def fill(part: tuple[int, Ints]) -> float:
             began = time.perf_counter()
-            source = self._source(located.source[part[0]])
-            source.fill(located.row[part], out, part, offsets=located.offset[part])
-            return time.perf_counter() - began
+            k, at = part
+            self._source(k).fill(located.row[at], out, at, offsets=located.offset[at])
+            return (time.perf_counter() - began) / len(at)
 
-        at_once = -(-len(located) // self._readers) if self._is_slow else self._rows_at_once
         each = self._threads.map if self._is_slow else map
-        seconds = max(each(fill, _parts(located.source, at_once)))
-        self._is_slow = self._readers > 1 and seconds > _SLOW_S
+        seconds_a_row = statistics.median(each(fill, parts))  # not the longest: any thread may be held up for a moment
+        self._is_slow = self._readers > 1 and seconds_a_row > _SLOW_ROW_S
 
     def _source(self, k: int) -> Source:
         name = self._names[k]
         if name not in self._sources:
             raise DataError(f"source {name} is drawn but not open; give its path in the recipe")
         return self._sources[name]
-
-
-def rows_of(num_bytes: int, sequence_length: int) -> int:
-    """Rows of S + 1 tokens that fill so many bytes, at least one.
-
-    >>> rows_of(2**20, 4096)
-    31
-    """
-    return max(1, num_bytes // (8 * (sequence_length + 1)))
 
 
 def check_ids(read: Windows, name_of_row: Callable[[int], str], vocab_size: int | None) -> None:
@@ -100,12 +100,12 @@ def check_ids(read: Windows, name_of_row: Callable[[int], str], vocab_size: int 
     )
 
 
-def _parts(source: Ints, at_once: int) -> Iterator[Ints]:
-    """Places of each source's samples in order, at most so many at a time."""
+def _parts(source: Ints, at_once: int) -> Iterator[tuple[int, Ints]]:
+    """Each source and the places of its samples, in order, at most so many at a time."""
     order = source.argsort(kind="stable")
-    sorted_source = source[order]
-    edges = (sorted_source[1:] != sorted_source[:-1]).nonzero()[0] + 1
-    bounds = [0, *edges.tolist(), len(order)]
-    for first, end in pairwise(bounds):
+    ordered = source[order]
+    edges = (ordered[1:] != ordered[:-1]).nonzero()[0] + 1
+    for first, end in pairwise([0, *edges.tolist(), len(order)]):
+        k = int(ordered[first])
         for begin in range(first, end, at_once):
-            yield order[begin : min(begin + at_once, end)]
+            yield k, order[begin : min(begin + at_once, end)]

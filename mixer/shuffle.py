@@ -4,9 +4,10 @@
     permute([0, 1, 2], size=1_000_000, key=key)      # the first three rows of that epoch
     unpermute(row, size=1_000_000, key=key)          # when the epoch reads that row
 
-Numbers of ceil(log2 size) bits go through a Feistel network of eight rounds, whose halves may differ by a bit; a result
-outside 0 .. size - 1 goes through again until it falls inside ("cycle walking", fewer than 2 passes on average, since
-the domain is less than twice the size). Both steps are bijections, whatever the size.
+A number is split into its lower half of bits and the rest, and goes through a Feistel network of eight rounds: the low
+part changes by exclusive or, the high part by steps on a ring no longer than it must be. A result outside 0 .. size - 1
+goes through again until it falls inside ("cycle walking"); few do, since fewer than 2 sqrt(size) numbers lie outside.
+Both are bijections, whatever the size.
 """
 
 import hashlib
@@ -22,7 +23,8 @@ Words = npt.NDArray[np.uint64]
 
 ROUNDS = 8
 MAX_SIZE = 2**62  # halves of at most 31 bits
-_MIN_BITS = 5  # so small a network as one bit a half can not reach every order of a few rows
+_LEAST_DOMAIN = 32  # so small a network as one bit a half can not reach every order of a few rows
+_HALF_WORD = np.uint64(32)
 
 
 def key_of(seed: int, source_name: str, *, generation: int, epoch: int) -> tuple[int, ...]:
@@ -50,7 +52,7 @@ def permute(index: npt.ArrayLike, size: npt.ArrayLike, key: npt.ArrayLike) -> In
     >>> sorted(permute(range(5), 5, key_of(0, "web", generation=0, epoch=0)).tolist())
     [0, 1, 2, 3, 4]
     """
-    return _walk(index, size, key, range(ROUNDS))
+    return _walk(index, size, key, inverse=False)
 
 
 def unpermute(image: npt.ArrayLike, size: npt.ArrayLike, key: npt.ArrayLike) -> Ints:
@@ -60,42 +62,50 @@ def unpermute(image: npt.ArrayLike, size: npt.ArrayLike, key: npt.ArrayLike) -> 
     >>> unpermute(permute(range(5), 5, key), 5, key).tolist()
     [0, 1, 2, 3, 4]
     """
-    return _walk(image, size, key, range(ROUNDS)[::-1])
+    return _walk(image, size, key, inverse=True)
 
 
 @dataclass(frozen=True)
 class _Network:
-    """Feistel networks, one a lane; round r mixes one half with key r and adds it to the other."""
+    """Feistel networks, one a lane; round r mixes one part with key r and adds it to the other."""
 
-    high_mask: Words  # (lanes,)
+    high_size: Words  # (lanes,) how many values the higher part has
     low_mask: Words  # (lanes,)
     low_bits: Words  # (lanes,)
     keys: Words  # (ROUNDS, lanes), or (ROUNDS, 1) for one key
 
     @classmethod
     def of(cls, size: Ints, keys: Words) -> "_Network":
-        bits = np.maximum(np.frexp((size - 1).astype(np.float64))[1], _MIN_BITS)
+        size = np.maximum(size, _LEAST_DOMAIN)
+        bits = np.frexp((size - 1).astype(np.float64))[1]
         low_bits = ((bits + 1) // 2).astype(np.uint64)
-        one = np.uint64(1)
-        high_mask = (one << (bits.astype(np.uint64) - low_bits)) - one
-        return cls(high_mask=high_mask, low_mask=(one << low_bits) - one, low_bits=low_bits, keys=keys)
+        low_mask = (np.uint64(1) << low_bits) - np.uint64(1)
+        high_size = (size.astype(np.uint64) + low_mask) >> low_bits
+        return cls(high_size=high_size, low_mask=low_mask, low_bits=low_bits, keys=keys)
 
     def take(self, lanes: Ints) -> "_Network":
         keys = self.keys if self.keys.shape[1] == 1 else self.keys[:, lanes]
-        return _Network(self.high_mask[lanes], self.low_mask[lanes], self.low_bits[lanes], keys)
+        return _Network(self.high_size[lanes], self.low_mask[lanes], self.low_bits[lanes], keys)
 
-    def apply(self, value: Ints, rounds: range) -> Ints:
+    def apply(self, value: Ints, *, inverse: bool) -> Ints:
         word = value.astype(np.uint64)
         high, low = word >> self.low_bits, word & self.low_mask
-        for r in rounds:
+        for r in range(ROUNDS)[:: -1 if inverse else 1]:
             if r % 2:
-                high = high ^ (_mix(low + self.keys[r]) & self.high_mask)
+                high = self._turned(high, _mix(low + self.keys[r]), inverse=inverse)
             else:
-                low = low ^ (_mix(high + self.keys[r]) & self.low_mask)
+                low ^= _mix(high + self.keys[r]) & self.low_mask
         return ((high << self.low_bits) | low).astype(np.int64)
 
+    def _turned(self, high: Words, fraction: Words, *, inverse: bool) -> Words:
+        """Higher parts moved forward, or back, on their ring by a fraction of it, in units of 2^-32."""
+        steps = (fraction * self.high_size) >> _HALF_WORD
+        once = high - steps if inverse else high + steps
+        around = once + self.high_size if inverse else once - self.high_size
+        return np.minimum(once, around)  # what is not on the ring is beyond it, or wrapped to far beyond
 
-def _walk(index: npt.ArrayLike, size: npt.ArrayLike, key: npt.ArrayLike, rounds: range) -> Ints:
+
+def _walk(index: npt.ArrayLike, size: npt.ArrayLike, key: npt.ArrayLike, *, inverse: bool) -> Ints:
     index, size = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(size, np.int64))
     keys = np.asarray(key, np.uint64)
     if keys.ndim > 1:
@@ -103,10 +113,10 @@ def _walk(index: npt.ArrayLike, size: npt.ArrayLike, key: npt.ArrayLike, rounds:
     value, limit = index.ravel(), size.ravel()
     assert bool(((value >= 0) & (value < limit) & (limit <= MAX_SIZE)).all()), "index outside 0 .. size - 1"
     network = _Network.of(limit, np.ascontiguousarray(keys.reshape(-1, ROUNDS).T))
-    value = network.apply(value, rounds)
+    value = network.apply(value, inverse=inverse)
     outside = np.flatnonzero(value >= limit)
     while outside.size:
-        value[outside] = network.take(outside).apply(value[outside], rounds)
+        value[outside] = network.take(outside).apply(value[outside], inverse=inverse)
         outside = outside[value[outside] >= limit[outside]]
     return value.reshape(index.shape)
 
@@ -114,5 +124,7 @@ def _walk(index: npt.ArrayLike, size: npt.ArrayLike, key: npt.ArrayLike, rounds:
 def _mix(word: Words) -> Words:
     """Spread the 64 bits of ``word`` over the lower 32 of the result."""
     word = word * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
-    return word >> np.uint64(32)
+    word ^= word >> np.uint64(31)
+    word *= np.uint64(0x94D049BB133111EB)
+    word >>= _HALF_WORD
+    return word

@@ -97,7 +97,7 @@ class WindowSource(StoredRows):
     ) -> None:
         """Write ``rows`` into rows ``at`` of ``out``."""
         starts = self.starts(rows, validation=validation)
-        if offsets is not None and offsets.any():
+        if offsets is not None and np.count_nonzero(offsets):
             starts = self._moved(starts, offsets, validation)
         out.put(at, self.tokens.flat.windows(starts, self.sequence_length + 1))
         if self.attention == "document":

@@ -10,6 +10,7 @@ tokens and labels of text are two views of one array, ``joined``:
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -84,11 +85,10 @@ class Windows:
         Each row is put once. The largest id is noted here, where tokens are narrow and in the cache.
         """
         self._put.append((len(windows), _largest(windows)))
-        where = _as_slice(at)
         if self.joined is not None:
-            self.joined[where] = windows
+            self.joined[at] = windows
         else:
-            self.tokens[where], self.labels[where] = windows[:, :-1], windows[:, 1:]
+            self.tokens[at], self.labels[at] = windows[:, :-1], windows[:, 1:]
 
     def largest_id(self) -> int:
         """Largest token id of all rows; a negative one counts as larger than any that is not.
@@ -117,20 +117,19 @@ def text_masks(num_rows: int, sequence_length: int) -> tuple[npt.NDArray[np.floa
 
 
 def _largest(tokens: npt.NDArray[Any]) -> int:
-    return int(tokens.view(f"u{tokens.itemsize}").max(initial=0))
-
-
-def _as_slice(at: Ints) -> Ints | slice:
-    """Rows that follow one another as a slice, which numpy writes faster."""
-    if len(at) and at[-1] - at[0] == len(at) - 1 and (at[1:] > at[:-1]).all():
-        return slice(int(at[0]), int(at[-1]) + 1)
-    return at
+    if tokens.dtype.kind == "i":
+        tokens = tokens.view(f"u{tokens.itemsize}")
+    return int(tokens.max(initial=0))
 
 
 def _carve(allocate: Allocate, shape: tuple[int, int], *dtypes: type[np.generic]) -> list[npt.NDArray[Any]]:
     """Arrays of one shape, side by side in one piece of memory; wider types come first, so that each is aligned."""
-    sizes = [shape[0] * shape[1] * np.dtype(dtype).itemsize for dtype in dtypes]
-    ends = np.cumsum(sizes).tolist()
-    memory = allocate(ends[-1])
-    parts = zip(dtypes, sizes, ends, strict=True)
-    return [memory[end - size : end].view(dtype).reshape(shape) for dtype, size, end in parts]
+    offsets = _offsets(shape[0] * shape[1], dtypes)
+    memory = allocate(offsets[-1])
+    return [np.ndarray(shape, dtype, memory, offset) for dtype, offset in zip(dtypes, offsets, strict=False)]
+
+
+@lru_cache(maxsize=64)
+def _offsets(size: int, dtypes: tuple[type[np.generic], ...]) -> list[int]:
+    """First byte of each of these arrays of ``size`` numbers, and at last the bytes of all."""
+    return [0, *accumulate(size * np.dtype(dtype).itemsize for dtype in dtypes)]

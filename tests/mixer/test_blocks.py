@@ -25,7 +25,7 @@ class Counted:
 
 def test_a_dropped_block_is_used_again() -> None:
     allocate = Counted()
-    blocks = Blocks(limit=3, allocate=allocate)
+    blocks = Blocks(allocate=allocate)
     for _ in range(5):
         blocks.take(100)
         blocks.take(60)
@@ -33,7 +33,7 @@ def test_a_dropped_block_is_used_again() -> None:
 
 
 def test_a_block_is_kept_by_every_array_and_tensor_made_from_it() -> None:
-    blocks = Blocks(limit=9)
+    blocks = Blocks()
     keepers = [
         lambda rows: rows.tokens[1:],
         lambda rows: rows.labels[:1].T,
@@ -52,15 +52,15 @@ def test_a_block_is_kept_by_every_array_and_tensor_made_from_it() -> None:
 
 
 def test_memory_that_is_a_part_of_another_array_is_kept_too() -> None:
-    blocks = Blocks(limit=2, allocate=lambda num_bytes: fresh_bytes(num_bytes + 64)[64:])
+    blocks = Blocks(allocate=lambda num_bytes: fresh_bytes(num_bytes + 64)[64:])
     kept = blocks.take(8)[:4]
     kept[:] = 7
     blocks.take(8)[:] = 0
     assert kept.tolist() == [7, 7, 7, 7]
 
 
-def test_holding_more_than_the_limit_costs_memory_and_no_data() -> None:
-    blocks = Blocks(limit=2)
+def test_holding_much_costs_memory_and_no_data() -> None:
+    blocks = Blocks(unused_takes=2)
     held = [blocks.take(8) for _ in range(6)]
     for number, block in enumerate(held):
         block[:] = number
@@ -68,8 +68,27 @@ def test_holding_more_than_the_limit_costs_memory_and_no_data() -> None:
     assert [int(block[0]) for block in held] == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_forgotten_block_is_freed_with_its_last_array() -> None:
-    blocks = Blocks(limit=1)
+def test_as_many_blocks_as_are_held_at_once_come_back() -> None:
+    allocate = Counted()
+    blocks = Blocks(allocate=allocate)
+    for _ in range(30):
+        held = [blocks.take(8) for _ in range(7)]
+        del held
+    assert len(allocate.sizes) == 7
+
+
+def test_the_block_given_out_last_is_used_first() -> None:
+    blocks = Blocks()
+    places = []
+    for _ in range(2):
+        pair = [blocks.take(8) for _ in range(2)]
+        places.append([block.ctypes.data for block in pair])
+        del pair
+    assert places[1] == places[0][::-1]
+
+
+def test_a_block_that_is_let_go_is_freed_with_its_last_array() -> None:
+    blocks = Blocks(unused_takes=1)
     small = blocks.take(8)
     block = weakref.ref(small.base)
     blocks.take(1000)
@@ -79,14 +98,15 @@ def test_a_forgotten_block_is_freed_with_its_last_array() -> None:
 
 
 def test_larger_blocks_take_the_place_of_smaller_ones() -> None:
-    """A batch-size ramp: no more than ``limit`` blocks stay, and in the end all of them are large."""
+    """A batch-size ramp: what is too small now is let go, and in the end all blocks are large."""
     allocate = Counted()
-    blocks = Blocks(limit=2, allocate=allocate)
+    blocks = Blocks(allocate=allocate, unused_takes=4)
     for size in (10, 20, 30):
         for _ in range(4):
             pair = blocks.take(size), blocks.take(size)
             del pair
     assert allocate.sizes == [10, 10, 20, 20, 30, 30]
+    assert [block.nbytes for block in blocks._blocks] == [30, 30]
 
 
 @pytest.mark.parametrize("contiguous", [False, True])

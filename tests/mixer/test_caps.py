@@ -147,3 +147,18 @@ def test_caps_that_mean_nothing_are_refused(caps: dict[str, Cap], message: str) 
     sources = {name: SourceHistory((Generation(0, 10),)) for name in NAMES}
     with pytest.raises(DataError, match=message):
         History(1, 8, sources, [Span(0, 10, {"web": 1}, caps=caps)])
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine"])
+def test_many_caps_in_a_ramp_act_one_after_the_other_each_at_its_last_draw(shape: str) -> None:
+    names = [f"s{k}" for k in range(40)]
+    caps = {name: Cap(20 + 7 * k % 31, ("rest",)) for k, name in enumerate(names)}
+    weights = {name: 1 + k % 5 for k, name in enumerate(names)}
+    ramp = Ramp(0, 4000, {"rest": 1, **dict.fromkeys(names, 1.0)}, shape)  # type: ignore[arg-type]
+    capped = Cursors.of([*names, "rest"], [Span(0, 4000, {"rest": 9, **weights}, ramp=ramp, caps=caps)])
+    last = [capped.sample_at(k, caps[name].draws - 1) for k, name in enumerate(names)]
+    ends = [sample + 1 for sample in last if sample is not None]
+    assert len(ends) == len(names)
+    assert [stretch.start_sample for stretch in capped.stretches] == [0, *sorted(ends)]
+    assert [capped.read_by(k) for k in range(len(names))] == ends
+    assert capped.counts(4000)[:-1].tolist() == [cap.draws for cap in caps.values()]

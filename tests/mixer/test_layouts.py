@@ -145,7 +145,7 @@ def test_batches_beyond_32_and_41_bits_hold_the_rows_that_the_mixture_names(
     sources: dict[str, Source], first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Step by step over 4,800 samples, which is more than are located at once."""
-    monkeypatch.setattr("mixer.loader._BYTES_TOGETHER", 1)
+    monkeypatch.setattr("mixer.reading._BYTES_AT_ONCE", 1)
     mixture = Mixture(history_of(sources, [Span(0, 2**40, FLAT), Span(2**40, 2**42, {"web": 0.4, "code": 0.6})]))
     with loaded(mixture, sources, steps_of([300] * 16, first), micro=300, rank=0, ranks=1) as loader:
         micros = [batch.micro_batches[0] for batch in loader]

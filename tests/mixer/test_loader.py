@@ -1,4 +1,5 @@
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -222,6 +223,17 @@ def test_closing_stops_the_thread(mixture: Mixture, sources: dict[str, Source]) 
         next(loader)
 
 
+def test_a_loader_that_is_dropped_ends_its_thread(mixture: Mixture, sources: dict[str, Source]) -> None:
+    layout = {"micro_batch_size": 2, "data_parallel_rank": 0, "data_parallel_size": 1}
+    loader = Loader(mixture, sources, **layout, batch_sizes=endless())
+    kept, thread = next(loader).micro_batches[0], loader._thread
+    read = kept.tokens.copy()
+    del loader
+    thread.join(10)
+    assert not thread.is_alive()
+    assert np.array_equal(kept.tokens, read)
+
+
 def test_closing_ends_the_wait_of_a_consumer_in_another_thread(mixture: Mixture, sources: dict[str, Source]) -> None:
     gate, taken = threading.Event(), list[GlobalBatch]()
 
@@ -241,6 +253,23 @@ def test_closing_ends_the_wait_of_a_consumer_in_another_thread(mixture: Mixture,
     gate.set()
     consumer.join(5)
     assert (consumer.is_alive(), taken) == (False, [])
+
+
+def test_a_loader_says_whether_the_next_batch_is_there(mixture: Mixture, sources: dict[str, Source]) -> None:
+    gate = threading.Event()
+
+    def sizes() -> Iterator[tuple[int, int]]:
+        gate.wait()
+        yield 0, 24
+
+    layout = {"micro_batch_size": 2, "data_parallel_rank": 0, "data_parallel_size": 1}
+    with Loader(mixture, sources, **layout, batch_sizes=sizes()) as loader:
+        before = loader.ready
+        gate.set()
+        while not loader.ready:
+            time.sleep(0.001)
+        assert next(loader).first_sample == 0
+    assert not before
 
 
 def test_another_source_than_the_history_knows_is_refused(mixture: Mixture, sources: dict[str, Source]) -> None:

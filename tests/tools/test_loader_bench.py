@@ -28,6 +28,8 @@ def test_bench_reports_rates_ratios_waits_and_memory(monkeypatch: pytest.MonkeyP
     assert figures["views / megatron-core at its best"] == pytest.approx(beside)
     assert not any(what.startswith("views / mosaicml") for what in figures)
     assert figures["cold: first batch after"] > bench.READ_S
+    assert figures["cold: later steps whose batch was not ready"] == 0
+    assert figures["cold: longest call of next after it"] > 0
     assert any(what.startswith("RssAnon") for what in figures)
 
 
