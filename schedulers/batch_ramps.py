@@ -5,7 +5,7 @@ step_batch_size_schedule(ramp, sequence_length=4096)      # megatron-core 0.18 a
 rampup_batch_size(ramp, sequence_length=4096)             # before
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, overload
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .batch_size import BatchSizeRamp
 from .errors import ScheduleError
-from .schedule import Schedule
+from .schedule import Jump, Schedule
 
 _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _POWERS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
@@ -85,6 +85,8 @@ class Coupled:
         """
         if not isinstance(tokens, np.ndarray):
             return self.schedule.value(tokens) * self._factor(self.ramp.at(tokens))
+        if (tokens < 0).any():
+            raise ScheduleError(f"coupled rate at {tokens.min()} tokens; expected at least 0")
         joints, sizes = zip(*self.ramp.entries, strict=True)
         factors = np.array([self._factor(size) for size in sizes])
         return self.schedule.value(tokens) * factors[np.searchsorted(joints, tokens, side="right") - 1]
@@ -96,6 +98,8 @@ class Coupled:
         >>> Coupled(constant(1.0), doubling(4, (100,)), rule="linear", reference_batch_size=4).integral(50, 150)
         150.0
         """
+        if not 0 <= start_tokens <= end_tokens:
+            raise ScheduleError(f"integral from {start_tokens} to {end_tokens} tokens; expected them in order, from 0")
         joints = [tokens for tokens, _ in self.ramp.entries]
         total = 0.0
         for (first, size), last in zip(self.ramp.entries, [*joints[1:], end_tokens], strict=True):
@@ -103,6 +107,52 @@ class Coupled:
             if start < end:
                 total += self._factor(size) * self.schedule.integral(start, end)
         return total
+
+    @property
+    def joints(self) -> tuple[int, ...]:
+        """Every edge of a segment and every token at which the batch size changes, in order.
+
+        >>> from schedulers.builders import constant
+        >>> Coupled(constant(1.0), doubling(4, (100,)), rule="linear", reference_batch_size=4).joints
+        (0, 1, 100)
+        """
+        return tuple(sorted({*self.schedule.joints, *(tokens for tokens, _ in self.ramp.entries)}))
+
+    @property
+    def peak(self) -> float:
+        """The largest value that stands at a joint or is reached before one."""
+        return max(*(self.value(tokens) for tokens in self.joints), *(jump.left for jump in self.jumps()))
+
+    def jumps(self) -> tuple[Jump, ...]:
+        """The joints where the rate changes at once, those of the batch size among them.
+
+        >>> from schedulers.builders import constant
+        >>> Coupled(constant(1.0), doubling(4, (100,)), rule="linear", reference_batch_size=4).jumps()
+        (Jump(tokens=100, left=1.0, right=2.0),)
+        """
+        before = {jump.tokens: jump.left for jump in self.schedule.jumps()}
+        joints = [tokens for tokens in self.joints if tokens > 0]
+        lefts = (before.get(at, self.schedule.value(at)) * self._factor(self.ramp.at(at - 1)) for at in joints)
+        jumps = (Jump(at, left, self.value(at)) for at, left in zip(joints, lefts, strict=True))
+        return tuple(jump for jump in jumps if jump.left != jump.right)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything it is made of, ready for JSON.
+
+        >>> from schedulers.builders import constant
+        >>> coupled = Coupled(constant(1.0), doubling(4, (100,)), rule="sqrt", reference_batch_size=4)
+        >>> Coupled.from_dict(coupled.to_dict()) == coupled
+        True
+        """
+        entries = [list(entry) for entry in self.ramp.entries]
+        coupling = {"rule": self.rule, "reference_batch_size": self.reference_batch_size}
+        return {"schedule": self.schedule.to_dict(), "ramp": entries, **coupling}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> "Coupled":
+        """What `to_dict` wrote."""
+        ramp = BatchSizeRamp(tuple((tokens, size) for tokens, size in state["ramp"]))
+        return cls(Schedule.from_dict(state["schedule"]), ramp, state["rule"], state["reference_batch_size"])
 
     def _factor(self, batch_size: int) -> float:
         return float((batch_size / self.reference_batch_size) ** _POWERS[self.rule])
@@ -147,8 +197,8 @@ def from_rampup_batch_size(arguments: Sequence[int], *, global_batch_size: int, 
     >>> from_rampup_batch_size((4, 4, 300), global_batch_size=16, sequence_length=10).entries
     ((0, 4), (1000, 8), (2000, 12), (3000, 16))
     """
-    if len(arguments) != 3:
-        raise ScheduleError(f"rampup-batch-size {list(arguments)}; expected START INCREMENT SAMPLES")
+    if len(arguments) != 3 or arguments[2] < 1:
+        raise ScheduleError(f"rampup-batch-size {list(arguments)}; expected START INCREMENT SAMPLES, each above 0")
     start, increment, samples = arguments
     if increment < 1 or global_batch_size <= start or (global_batch_size - start) % increment:
         raise ScheduleError(
@@ -192,5 +242,5 @@ def _count(text: str, entry: str) -> int:
     size = _SUFFIXES.get(text[-1:].upper(), 1)
     try:
         return int(Decimal(text[:-1] if size > 1 else text) * size)
-    except InvalidOperation:
+    except (InvalidOperation, ValueError, OverflowError):
         raise ScheduleError(f"step-batch-size-schedule entry {entry!r}; expected one like 250B:1536") from None

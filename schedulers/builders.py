@@ -7,9 +7,11 @@ A warmup of 0 tokens starts at the peak. `decay` is the name of a shape, and wha
 the peak. Past the end every schedule holds its last value.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+from .cycles import append_cycles
 from .errors import ScheduleError
 from .row import Row
 from .schedule import Schedule
@@ -66,7 +68,7 @@ def wsd_s(
     (80, 260)
     """
     _check_floor("wsd_s", peak, floor)
-    decays = [decay_tokens] * len(period_tokens) if isinstance(decay_tokens, int) else decay_tokens
+    decays = decay_tokens if isinstance(decay_tokens, Sequence) else [decay_tokens] * len(period_tokens)
     if len(decays) != len(period_tokens):
         raise ScheduleError(f"wsd_s: {len(decays)} decays for {len(period_tokens)} periods; expected as many")
     row = _warmed(peak, initial, warmup_tokens)
@@ -160,12 +162,15 @@ def multi_cosine(
     >>> schedule.value(110), schedule.value(310)
     (0.5, 0.0)
     """
-    _check_floor("multi_cosine", peak, floor)
     row = _warmed(peak, initial, warmup_tokens)
-    for index, length in enumerate(cycle_tokens):
-        rising = rewarmup_tokens if index else 0
-        rest = _rest(f"multi_cosine, cycle {index}", length, rewarmup_tokens=rising)
-        row.to(max(floor, peak * crest_factor**index), rising).to(floor, rest, "cosine")
+    append_cycles(
+        row,
+        peak=peak,
+        floor=floor,
+        cycle_tokens=cycle_tokens,
+        crest_factor=crest_factor,
+        rewarmup_tokens=rewarmup_tokens,
+    )
     return row.schedule()
 
 
@@ -211,14 +216,28 @@ def power_schedule(
     ((0, 10, 100, 900, 1000), 0.5)
     """
     _check_floor("power_schedule", peak, floor)
-    meeting = max(warmup_tokens, round((coefficient / peak) ** (1.0 / exponent)))
-    at_warmup = peak if meeting > warmup_tokens else coefficient * float(warmup_tokens) ** -exponent
-    decay_start = _rest("power_schedule", total_tokens, decay_tokens=decay_tokens)
-    row = _warmed(min(peak, at_warmup), initial, warmup_tokens).hold(min(meeting, decay_start) - warmup_tokens)
+    rest = _rest("power_schedule", total_tokens, warmup_tokens=warmup_tokens, decay_tokens=decay_tokens)
+    decay_start = warmup_tokens + rest
+    meeting = _meeting(peak, coefficient, exponent, warmup_tokens, decay_start)
+    after_warmup = min(peak, coefficient * float(max(warmup_tokens, 1)) ** -exponent)
+    row = _warmed(after_warmup, initial, warmup_tokens).hold(meeting - warmup_tokens)
     if meeting < decay_start:
         row.to(0.0, decay_start - meeting, "power_law", exponent=exponent)
     _check_floor("power_schedule, decay", row.value, floor)
     return row.to(floor, decay_tokens, decay, **parameters).schedule()
+
+
+def _meeting(peak: float, coefficient: float, exponent: float, earliest: int, latest: int) -> int:
+    """The token nearest to where coefficient * tokens^-exponent comes down to the peak, within the two."""
+    if not (peak > 0 and exponent > 0 and 0 < coefficient < math.inf):
+        got = f"peak={peak}, coefficient={coefficient}, exponent={exponent}"
+        raise ScheduleError(f"power_schedule: {got}; expected all above 0")
+    if coefficient * float(max(latest, 1)) ** -exponent >= peak:
+        return latest
+    meeting = min(latest, max(earliest, round(float((coefficient / peak) ** (1.0 / exponent)))))
+    if meeting == 0:
+        raise ScheduleError(f"power_schedule: the law is below the peak, {peak}, from the first token on; warm up")
+    return meeting
 
 
 def _warmed(peak: float, initial: float, warmup_tokens: int) -> Row:

@@ -6,8 +6,8 @@
 A schedule then holds tokens alone, and no later change of batch size or layout moves its joints.
 """
 
+import math
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 
 from .batch_size import Steps
@@ -70,9 +70,9 @@ class Clock:
         >>> Clock(10**15).fraction(0.1)
         100000000000000
         """
-        exact = share if isinstance(share, Fraction) else Fraction(Decimal(repr(share)))
-        if not 0 <= exact <= 1:
+        if not 0 <= share <= 1:
             raise ScheduleError(f"fraction={share} of a run; expected 0 to 1")
+        exact = share if isinstance(share, Fraction) else Fraction(str(float(share)))
         return int((2 * exact * self.total_tokens + 1) // 2)
 
     def convert(self, length: float | Fraction, unit: str) -> int:
@@ -90,6 +90,6 @@ class Clock:
 
 
 def _whole(unit: str, count: float | Fraction) -> int:
-    if count < 0 or count != int(count):
+    if not (0 <= count < math.inf and count == int(count)):
         raise ScheduleError(f"{count} {unit}; expected a whole number of at least 0")
     return int(count)

@@ -19,7 +19,12 @@ from .elementary import Number, between
 
 
 class Shape(ABC):
-    """A curve from `start` at u = 0 to `end` at u = 1: end + (start - end) f(u), where f falls from 1 to 0."""
+    """A curve from `start` at u = 0 to `end` at u = 1: end + (start - end) f(u), where f falls from 1 to 0.
+
+    >>> from schedulers.shapes import Cosine
+    >>> Cosine().value(0.5, start=3.0, end=1.0)
+    2.0
+    """
 
     arrives: ClassVar[bool] = True  # is the value at u = 1 `end`?
 
@@ -63,7 +68,12 @@ class Shape(ABC):
 
 
 class Scaling(Shape):
-    """A curve that multiplies: start f(u), held between `start` and `end`."""
+    """A curve that multiplies: start f(u), held between `start` and `end`.
+
+    >>> from schedulers.scaling import HalfLife
+    >>> HalfLife(3.0).value(1.0, start=8.0, end=2.0)
+    2.0
+    """
 
     def reach(self, level: float) -> float:
         """The progress at which f falls to `level` and the floor takes over; infinite where it never does."""

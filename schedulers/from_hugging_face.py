@@ -6,9 +6,10 @@
 Equal to theirs at every step up to `num_training_steps`, within a few units in the last place of the peak.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 from .changes import past
@@ -50,14 +51,25 @@ def from_hugging_face(
     if name not in _BUILDERS:
         raise ScheduleError(f"Hugging Face scheduler {name!r}; {nearest(name, known=_BUILDERS)}")
     run = _Run(learning_rate, num_warmup_steps, num_training_steps, tokens_per_step)
-    builder = _BUILDERS[name]
-    known = list(signature(builder).parameters)[1:]
-    for argument in scheduler_specific_kwargs:
-        if argument not in known:
-            raise ScheduleError(f"Hugging Face scheduler {name}: {argument} is not one of {', '.join(known)}")
-    schedule, notes = builder(run, **scheduler_specific_kwargs)
+    _check_arguments(name, scheduler_specific_kwargs)
+    schedule, notes = _BUILDERS[name](run, **scheduler_specific_kwargs)
     first_is_zero = schedule.value(0) == 0.0
     return Converted(schedule, (_ZERO_FIRST, *notes) if first_is_zero else notes)
+
+
+def _check_arguments(name: str, given: Mapping[str, Any]) -> None:
+    known = dict(list(signature(_BUILDERS[name]).parameters.items())[1:])
+    for argument, value in given.items():
+        if argument not in known:
+            raise ScheduleError(f"Hugging Face scheduler {name}: {argument} is not one of {', '.join(known)}")
+        kind = str if argument.endswith("_type") else int | float
+        if not isinstance(value, kind) and not (value is None and known[argument].default is None):
+            raise ScheduleError(
+                f"Hugging Face scheduler {name}: {argument}={value!r}; expected what transformers takes"
+            )
+    for argument, parameter in known.items():
+        if parameter.default is Parameter.empty and argument not in given:
+            raise ScheduleError(f"Hugging Face scheduler {name}: {argument} is missing; add it")
 
 
 @dataclass(frozen=True)
@@ -138,7 +150,7 @@ def _cosine_warmup_with_min_lr(
 
 
 def _cosine_with_restarts(run: _Run, num_cycles: int = 1) -> _Built:
-    if num_cycles != int(num_cycles) or num_cycles < 1:
+    if not (1 <= num_cycles < math.inf and num_cycles == int(num_cycles)):
         raise ScheduleError(f"cosine_with_restarts: num_cycles={num_cycles}; expected a whole number above 0")
     cycles, length, row = int(num_cycles), run.tokens(run.steps_after_warmup), run.warmed()
     start = row.tokens
@@ -166,11 +178,17 @@ def _warmup_stable_decay(
     stable = num_stable_steps if num_stable_steps is not None else run.steps_after_warmup - num_decay_steps
     row = run.warmed(floor, **warmups[warmup_type]).hold(run.tokens(stable))
     if decay_type == "cosine":
-        schedule, notes = _waves(row, floor, run.tokens(num_decay_steps), num_cycles)
-        schedule = Row.after(schedule).to(floor, 0).hold(1).schedule()  # theirs falls to the floor wherever the wave is
+        waves, notes = _waves(row, floor, run.tokens(num_decay_steps), num_cycles)
+        row = Row.after(waves)
     else:
-        schedule = row.to(floor, run.tokens(num_decay_steps), decay_type).schedule()
-    return schedule, (*_tail_notes(run, stable + num_decay_steps), *(note for note in notes if note != _RISES_AGAIN))
+        row.to(floor, run.tokens(num_decay_steps), decay_type)
+    schedule = row.schedule()
+    if schedule.segments[-1].last_value != floor:  # theirs falls to the floor wherever the curve is
+        schedule = Row.after(schedule).to(floor, 0).hold(1).schedule()
+    return schedule, (
+        *_tail_notes(run, stable + num_decay_steps),
+        *(note for note in notes if note != _RISES_AGAIN),
+    )
 
 
 def _tail_notes(run: _Run, after_warmup_steps: int) -> tuple[str, ...]:
@@ -183,7 +201,7 @@ def _tail_notes(run: _Run, after_warmup_steps: int) -> tuple[str, ...]:
 def _waves(row: Row, floor: float, num_tokens: int, num_cycles: float) -> _Built:
     """0.5 (1 + cos(2 pi cycles p)) as half waves, the last one cut where the curve ends."""
     half_waves = 2.0 * num_cycles
-    if half_waves <= 0:
+    if not 0 < half_waves < math.inf:
         raise ScheduleError(f"Hugging Face scheduler: num_cycles={num_cycles}; expected above 0")
     end = row.tokens + num_tokens
     if half_waves == int(half_waves):

@@ -23,7 +23,7 @@ _WSD_SHAPES = {"linear": "linear", "cosine": "cosine", "exponential": "megatron_
 def from_megatron(arguments: str | Sequence[str]) -> Converted:
     """The schedules of a Megatron-LM command line, on the token clock, with Megatron's defaults.
 
-    Equal to Megatron's within one unit in the last place of the peak, at every sample.
+    Equal to Megatron's at every sample within three units in the last place of the peak; `ParamScheduler` has all bits.
 
     Raises:
         ScheduleError: A flag that is needed is missing, two exclude each other, or a value is out of its range.
@@ -33,14 +33,16 @@ def from_megatron(arguments: str | Sequence[str]) -> Converted:
     >>> converted.learning_rate.joints
     (0, 80, 800)
     """
-    flags = _flags(shlex.split(arguments) if isinstance(arguments, str) else arguments)
-    length, batch = flags.int("seq-length"), flags.int("global-batch-size")
-    curve, weight_decay = megatron_curve(flags, batch), _weight_decay(flags, batch)
+    flags = _flags(_words(arguments) if isinstance(arguments, str) else arguments)
+    length, batch = flags.count("seq-length"), _global_batch_size(flags)
+    if length < 1:
+        raise ScheduleError(f"Megatron arguments: --seq-length {length}; expected at least 1")
+    curve, weight_decay = _megatron_curve(flags, batch), _weight_decay(flags, batch)
     ramp = _batch_sizes(flags, batch, length)
     schedule, notes = schedule_of(curve, sequence_length=length)
     return Converted(
         schedule,
-        (*notes, *_horizon_notes(flags, ramp, batch, length)),
+        (*notes, *_decoupled_notes(flags, curve), *_horizon_notes(flags, ramp, batch, length)),
         _weight_decay_schedule(weight_decay, length),
         ramp,
         length,
@@ -80,22 +82,18 @@ def _decayed(row: Row, curve: MegatronCurve, end: int, sequence_length: int) -> 
     return row.hold(end - decay - row.tokens).to(curve.min_lr, decay, _WSD_SHAPES[curve.lr_wsd_decay_style or ""])
 
 
-def megatron_curve(flags: "Flags", global_batch_size: int) -> MegatronCurve:
+def _megatron_curve(flags: "_Flags", global_batch_size: int) -> MegatronCurve:
     """The curve that Megatron-LM builds from these flags."""
     unit, scale = ("iters", global_batch_size) if flags.horizon == "iters" else ("samples", 1)
-    decay = flags.int(f"lr-decay-{unit}", flags.int(f"train-{unit}")) * scale
-    wsd = flags.int(f"lr-wsd-decay-{unit}", 0) * scale
-    warmup: float = flags.int(f"lr-warmup-{unit}", 0) * scale
-    if "lr-warmup-fraction" in flags:
-        if warmup:
-            raise ScheduleError(f"--lr-warmup-fraction and --lr-warmup-{unit}; expected one of them, remove the other")
-        warmup = flags.float("lr-warmup-fraction") * decay
+    _refuse_other_unit(flags, unit)
+    decay = flags.count(f"lr-decay-{unit}", flags.count(f"train-{unit}")) * scale
+    wsd = flags.count(f"lr-wsd-decay-{unit}", 0) * scale
     style = flags.text("lr-decay-style", "linear")
     return MegatronCurve(
-        flags.float("lr-warmup-init", 0.0),
-        flags.float("lr"),
-        flags.float("min-lr", 0.0),
-        warmup,
+        flags.number("lr-warmup-init", 0.0),
+        flags.number("lr"),
+        flags.number("min-lr", 0.0),
+        _warmup(flags, unit, scale, decay),
         decay,
         style,
         wsd_decay_steps=wsd or None,
@@ -103,7 +101,17 @@ def megatron_curve(flags: "Flags", global_batch_size: int) -> MegatronCurve:
     )
 
 
-class Flags:
+def _warmup(flags: "_Flags", unit: str, scale: int, decay: int) -> float:
+    """Samples of warmup, not whole where they are a fraction of the decay's."""
+    warmup = flags.count(f"lr-warmup-{unit}", 0) * scale
+    if "lr-warmup-fraction" not in flags:
+        return warmup
+    if warmup:
+        raise ScheduleError(f"--lr-warmup-fraction and --lr-warmup-{unit}; expected one of them, remove the other")
+    return flags.number("lr-warmup-fraction") * decay
+
+
+class _Flags:
     """Command-line flags and the words after each."""
 
     def __init__(self, words: Mapping[str, Sequence[str]]) -> None:
@@ -132,23 +140,30 @@ class Flags:
             raise ScheduleError(f"Megatron arguments: --{name} is missing; add it")
         return default
 
-    def int(self, name: str, default: Any = None) -> int:
+    def count(self, name: str, default: Any = None) -> int:
         """A whole number."""
         return int(self._number(name, default, int))
 
-    def float(self, name: str, default: Any = None) -> float:
+    def counts(self, name: str) -> list[int]:
+        """All words after a flag, as whole numbers."""
+        return [_number(name, word, int) for word in self._words[name]]
+
+    def number(self, name: str, default: Any = None) -> float:
         """A number."""
         return float(self._number(name, default, float))
 
     def _number(self, name: str, default: Any, kind: type) -> Any:
-        text = self.text(name, None if default is None else str(default))
-        try:
-            return kind(text)
-        except ValueError:
-            raise ScheduleError(f"Megatron arguments: --{name} {text}; expected a number") from None
+        return _number(name, self.text(name, None if default is None else str(default)), kind)
 
 
-def _flags(words: Sequence[str]) -> Flags:
+def _number(name: str, text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ScheduleError(f"Megatron arguments: --{name} {text}; expected a number") from None
+
+
+def _flags(words: Sequence[str]) -> _Flags:
     found: dict[str, list[str]] = {}
     current: list[str] = []
     for word in words:
@@ -157,16 +172,42 @@ def _flags(words: Sequence[str]) -> Flags:
             current = found[name.replace("_", "-")] = [value] if value else []
         else:
             current.append(word)
-    return Flags(found)
+    return _Flags(found)
 
 
-def _weight_decay(flags: Flags, global_batch_size: int) -> MegatronWeightDecay:
+def _words(arguments: str) -> list[str]:
+    try:
+        return shlex.split(arguments)
+    except ValueError as error:
+        raise ScheduleError(f"Megatron arguments: {error}; close the quote") from None
+
+
+def _global_batch_size(flags: _Flags) -> int:
+    """The size that Megatron turns iterations into samples with; 0 where there is none and none is needed."""
+    if "step-batch-size-schedule" not in flags or "global-batch-size" in flags:
+        return flags.count("global-batch-size")
+    if flags.horizon == "iters":
+        raise ScheduleError(
+            "--train-iters under --step-batch-size-schedule is worth iterations x micro-batch x data-parallel size; "
+            "say --train-samples"
+        )
+    return 0
+
+
+def _refuse_other_unit(flags: _Flags, unit: str) -> None:
+    other = "samples" if unit == "iters" else "iters"
+    for name in ("lr-decay", "lr-warmup", "lr-wsd-decay"):
+        if f"{name}-{other}" in flags and flags.count(f"{name}-{other}", 0):
+            raise ScheduleError(f"--{name}-{other} beside --train-{unit}; expected --{name}-{unit}, as Megatron does")
+
+
+def _weight_decay(flags: _Flags, global_batch_size: int) -> MegatronWeightDecay:
     style = flags.text("weight-decay-incr-style", "constant")
-    value = flags.float("weight-decay", 0.01)
-    start = value if style == "constant" else flags.float("start-weight-decay")
-    end = value if style == "constant" else flags.float("end-weight-decay")
+    value = flags.number("weight-decay", 0.01)
+    start = value if style == "constant" else flags.number("start-weight-decay")
+    end = value if style == "constant" else flags.number("end-weight-decay")
     scale = global_batch_size if flags.horizon == "iters" else 1
-    return MegatronWeightDecay(start, end, flags.int(f"train-{flags.horizon}") * scale, style)
+    return MegatronWeightDecay(start, end, flags.count(f"train-{flags.horizon}") * scale, style)
 
 
 def _weight_decay_schedule(weight_decay: MegatronWeightDecay, sequence_length: int) -> Schedule:
@@ -177,10 +218,11 @@ def _weight_decay_schedule(weight_decay: MegatronWeightDecay, sequence_length: i
     return row.to(weight_decay.end_wd, length, weight_decay.wd_incr_style).schedule()
 
 
-def _batch_sizes(flags: Flags, global_batch_size: int, sequence_length: int) -> BatchSizeRamp:
+def _batch_sizes(flags: _Flags, global_batch_size: int, sequence_length: int) -> BatchSizeRamp:
     if "rampup-batch-size" in flags:
-        words = [int(word) for word in flags.words("rampup-batch-size")]
-        return from_rampup_batch_size(words, global_batch_size=global_batch_size, sequence_length=sequence_length)
+        return from_rampup_batch_size(
+            flags.counts("rampup-batch-size"), global_batch_size=global_batch_size, sequence_length=sequence_length
+        )
     if "step-batch-size-schedule" in flags:
         return from_step_batch_size_schedule(
             " ".join(flags.words("step-batch-size-schedule")), sequence_length=sequence_length
@@ -188,11 +230,20 @@ def _batch_sizes(flags: Flags, global_batch_size: int, sequence_length: int) -> 
     return BatchSizeRamp(((0, global_batch_size),))
 
 
-def _horizon_notes(flags: Flags, ramp: BatchSizeRamp, batch: int, length: int) -> Iterator[str]:
+def _decoupled_notes(flags: _Flags, curve: MegatronCurve) -> Iterator[str]:
+    if "decoupled-lr" in flags:
+        rate = flags.number("decoupled-lr")
+        yield (
+            f"--decoupled-lr {rate:g} is for embeddings and output alone and not in this curve; "
+            f"give these groups a multiplier of {rate / curve.max_lr:g}"
+        )
+
+
+def _horizon_notes(flags: _Flags, ramp: BatchSizeRamp, batch: int, length: int) -> Iterator[str]:
     """A horizon in iterations is worth iterations x global batch, whatever the ramp trains on."""
     if flags.horizon != "iters" or len(ramp.entries) == 1:
         return
-    iterations = flags.int("train-iters")
+    iterations = flags.count("train-iters")
     largest = max(size for _, size in ramp.entries)
     table = Steps(ramp, sequence_length=length, total_samples=iterations * largest)
     trained, meant = table.first_sample(iterations), iterations * batch

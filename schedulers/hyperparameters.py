@@ -16,10 +16,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from .batch_ramps import Coupled
 from .errors import ScheduleError, nearest
 from .schedule import Schedule
+from .segment import Segment
 
-Curve = Schedule | float
+Curve = Schedule | Coupled | float
 _HIGHEST = {"beta2": 1.0}  # below it; the others have no bound
 
 
@@ -37,7 +39,7 @@ class Hyperparameters:
     """Everything that an optimizer is told before a step, as curves on the token clock.
 
     Args:
-        learning_rate: For groups whose multiplier is 1.
+        learning_rate: For groups whose multiplier is 1; it may be coupled to the batch size.
         weight_decay: For groups whose `wd_mult` is 1; it may fall.
         beta2: From 0 to below 1.
         clip_grad: Bound of the gradient's norm.
@@ -120,11 +122,14 @@ class Hyperparameters:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> "Hyperparameters":
-        """The curves that `to_dict` wrote.
+        """The curves that `to_dict` wrote. Raises ScheduleError on other keys.
 
         >>> Hyperparameters.from_dict(Hyperparameters(1e-3).to_dict()) == Hyperparameters(1e-3)
         True
         """
+        wanted = {*Values._fields, "group_multipliers"}
+        if set(state) != wanted:
+            raise ScheduleError(f"hyperparameters with keys {sorted(state)}; expected {', '.join(sorted(wanted))}")
         named = {name: _curve(curve) for name, curve in state["group_multipliers"].items()}
         rate, weight_decay, beta2, clip_grad = (_curve(state[name]) for name in Values._fields)
         return cls(rate, weight_decay, beta2, clip_grad, named)
@@ -160,20 +165,34 @@ def write_rate(group: dict[str, Any], value: float) -> None:
         fill(value)  # a CUDA graph or a compiled step reads this very tensor
 
 
+def as_schedule(curve: Curve) -> Schedule:
+    """A curve as segments: of a number a flat one, of a coupled learning rate the one at the reference batch size.
+
+    >>> as_schedule(0.1).value(10**15)
+    0.1
+    """
+    if isinstance(curve, Coupled):
+        return curve.schedule
+    return curve if isinstance(curve, Schedule) else Schedule((Segment(0, 1, curve, curve, "constant"),))
+
+
 def _value(curve: Curve, tokens: int) -> float:
-    return curve.value(tokens) if isinstance(curve, Schedule) else curve
+    return curve.value(tokens) if isinstance(curve, Schedule | Coupled) else curve
 
 
 def _range(curve: Curve) -> tuple[float, float]:
-    if not isinstance(curve, Schedule):
+    """The least and the largest value; of a coupled learning rate, but for its factors, which are above 0."""
+    if isinstance(curve, float | int):
         return curve, curve
-    values = [value for segment in curve.segments for value in (segment.start_value, segment.last_value)]
+    values = [value for segment in as_schedule(curve).segments for value in (segment.start_value, segment.last_value)]
     return min(values), max(values)
 
 
 def _state(curve: Curve) -> Any:
-    return curve.to_dict() if isinstance(curve, Schedule) else curve
+    return curve.to_dict() if isinstance(curve, Schedule | Coupled) else curve
 
 
 def _curve(state: Any) -> Curve:
-    return Schedule.from_dict(state) if isinstance(state, Mapping) else float(state)
+    if not isinstance(state, Mapping):
+        return float(state)
+    return Coupled.from_dict(state) if "ramp" in state else Schedule.from_dict(state)

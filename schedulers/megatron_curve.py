@@ -1,23 +1,29 @@
 """Megatron's learning-rate and weight-decay curves, operation for operation, so that every bit is theirs.
 
-Positions are samples, as `num_steps` of its scheduler counts them. `schedule` says the same as a `Schedule`, whose
-values are within one unit in the last place of the peak, and equal in most places.
+Positions are samples, as `num_steps` of its scheduler counts them. `schedulers.from_megatron.schedule_of` says the same
+as a `Schedule`.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
-from .curve import Shape
 from .errors import ScheduleError, nearest
-from .shapes import Cosine, Linear, MegatronExponential, OneMinusSqrt
+from .shapes import Cosine, Linear, OneMinusSqrt
+
+
+def _exponential(share: float) -> float:
+    """`MegatronExponential` by `math`, for its last bit; the shape goes by numpy."""
+    return 2.0 * math.pow(0.5, share) - 1.0
+
 
 STYLES = ("constant", "linear", "cosine", "inverse-square-root", "WSD")
-WSD_STYLES: dict[str, Shape] = {
-    "linear": Linear(),
-    "cosine": Cosine(),
-    "exponential": MegatronExponential(),
-    "minus_sqrt": OneMinusSqrt(),
+WSD_STYLES: dict[str, Callable[[float], float]] = {
+    "linear": Linear().fall,
+    "cosine": Cosine().fall,
+    "exponential": _exponential,
+    "minus_sqrt": OneMinusSqrt().fall,
 }
 
 
@@ -87,30 +93,26 @@ class MegatronCurve:
         if self.lr_decay_style == "inverse-square-root" and last > self.min_lr:
             place = f"min_lr={self.min_lr:g} after {self.lr_decay_steps:g} samples"
             yield f"inverse-square-root jumps from {last:g} to {place}"
-        if self.lr_decay_style == "WSD" and self._decay_start < self.lr_warmup_steps:
-            first = self.value(int(self.lr_warmup_steps) + 1)
-            yield f"the WSD decay begins before the warmup ends; the value drops from {self.max_lr:g} to {first:g}"
         if self.init_lr == 0 and self.lr_warmup_steps > 0:
             yield "the first step has a learning rate of 0 and learns nothing; set --lr-warmup-init above 0"
 
     def _fall(self, num_steps: int) -> float:
         if self.lr_decay_style != "WSD":
             done, total = num_steps - self.lr_warmup_steps, self.lr_decay_steps - self.lr_warmup_steps
-            return self._shape.fall(float(done) / float(total))
+            return self._shape(float(done) / float(total))
         if num_steps <= self._decay_start:
             return 1.0
         assert self.wsd_decay_steps is not None
-        return self._shape.fall(float(num_steps - self._decay_start) / float(self.wsd_decay_steps))
+        return self._shape(float(num_steps - self._decay_start) / float(self.wsd_decay_steps))
 
     @property
     def _decay_start(self) -> float:
         return self.lr_decay_steps - (self.wsd_decay_steps or 0)
 
     @cached_property
-    def _shape(self) -> Shape:
-        if self.lr_decay_style == "WSD":
-            return WSD_STYLES[self.lr_wsd_decay_style or ""]
-        return Linear() if self.lr_decay_style == "linear" else Cosine()
+    def _shape(self) -> Callable[[float], float]:
+        style = self.lr_wsd_decay_style if self.lr_decay_style == "WSD" else self.lr_decay_style
+        return WSD_STYLES[style or ""]
 
     def _problems(self) -> Iterator[str]:
         if not 0 <= self.min_lr <= self.max_lr:

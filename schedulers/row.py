@@ -52,6 +52,16 @@ class Row:
         """
         return self.to(self.value, num_tokens, "constant")
 
+    def cut(self, at_tokens: int) -> "Row":
+        """End the last segment at a token inside it: it keeps its pace, and the row goes on from where it stands.
+
+        >>> Row(0, 1.0).to(0.0, 10).cut(4).value
+        0.6
+        """
+        self._segments[-1] = self._segments[-1].cut(at_tokens)
+        self.tokens, self.value = at_tokens, self._segments[-1].last_value
+        return self
+
     def schedule(self) -> Schedule:
         """The segments as a schedule; ScheduleError if there are none.
 

@@ -112,4 +112,5 @@ class PowerLaw(Scaling):
 
     def reach(self, level: float) -> float:
         """(level^(-1/exponent) - 1) / growth."""
-        return math.expm1(-math.log(level) / self.exponent) / self.growth if level > 0.0 else math.inf
+        exponent = -math.log(level) / self.exponent if level > 0.0 else math.inf
+        return math.expm1(exponent) / self.growth if exponent < 700.0 else math.inf  # at 710 a float ends

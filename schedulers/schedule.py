@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ScheduleError
-from .segment import Segment
+from .segment import Segment, positions
 
 _COMPARED = [field.name for field in fields(Segment) if field.name != "uncut_end_tokens"]
 _COMPARED.insert(_COMPARED.index("end_tokens"), "curve_end_tokens")
@@ -70,7 +70,7 @@ class Schedule:
     @overload
     def value(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]: ...
     def value(self, tokens: int | NDArray[np.int64]) -> float | NDArray[np.float64]:
-        """The value at a token position, or at an array of them in any order.
+        """The value at a token position, or at an array of them in any order; see `Segment.value`.
 
         >>> Schedule((Segment(0, 4, 1.0, 0.0),)).value(np.arange(6)).tolist()
         [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
@@ -81,6 +81,8 @@ class Schedule:
 
     def integral(self, start_tokens: float, end_tokens: float) -> float:
         """The integral of the value over [start_tokens, end_tokens), held ends included, in value x tokens.
+
+        Exact to the last digits over whole segments; see `Segment.integral` for short parts of one.
 
         >>> Schedule((Segment(0, 100, 0.0, 1.0),)).integral(0, 110)
         60.0
@@ -153,8 +155,11 @@ class Schedule:
         >>> Schedule.from_dict(schedule.to_dict()) == schedule
         True
         """
-        if set(state) != {"segments"}:
-            raise ScheduleError(f"schedule with keys {sorted(state)}; expected 'segments' alone")
+        if not isinstance(state, Mapping) or set(state) != {"segments"}:
+            got = f"with keys {sorted(state)}" if isinstance(state, Mapping) else repr(state)
+            raise ScheduleError(f"schedule {got}; expected 'segments' alone")
+        if not isinstance(state["segments"], list):
+            raise ScheduleError(f"schedule with segments {state['segments']!r}; expected a list of them")
         return cls(tuple(Segment.from_dict(entry) for entry in state["segments"]))
 
     def first_difference(self, other: "Schedule", *, before_tokens: int) -> tuple[str, object, object] | None:
@@ -180,7 +185,7 @@ class Schedule:
         return self.joints[1:-1]
 
     def _values(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-        flat = np.ascontiguousarray(tokens, dtype=np.int64).ravel()  # narrower integers could not hold a joint
+        flat = np.ascontiguousarray(positions(tokens)).ravel()
         values = np.empty(flat.shape)
         for start in range(0, flat.size, _CHUNK):
             chunk = slice(start, start + _CHUNK)
@@ -254,7 +259,7 @@ def _sorted(tokens: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
 
     Up to 7e13 tokens position and index fit into one integer, and to sort these takes half the time of an argsort.
     """
-    if tokens.min() < 0 or tokens.max() >= 2**46:
+    if tokens.dtype != np.int64 or tokens.min() < 0 or tokens.max() >= 2**46:
         order = np.argsort(tokens)
         return tokens[order], order
     packed = tokens << 16 | np.arange(tokens.size)

@@ -75,12 +75,14 @@ class Segment:
     def value(self, tokens: int | NDArray[np.int64]) -> float | NDArray[np.float64]:
         """The value at a token position: `start_value` up to the start, `last_value` from the end on.
 
-        An array agrees with its numbers within one unit in the last place of the larger edge value.
+        An array agrees with its numbers within one unit in the last place of the larger edge value. Between two tokens
+        lies the same curve; an array with NaN in it is refused.
 
         >>> Segment(0, 100, 1.0, 0.5, "half_life", half_life_tokens=50).value(50)
         0.5
         """
         if isinstance(tokens, np.ndarray):
+            tokens = positions(tokens)
             inside = self.values_inside(np.clip(tokens, self.start_tokens, self.end_tokens))
             return np.where(tokens >= self.end_tokens, self.last_value, inside)
         if tokens <= self.start_tokens:
@@ -103,6 +105,9 @@ class Segment:
 
     def integral(self, start_tokens: float, end_tokens: float) -> float:
         """The integral of the value over [start_tokens, end_tokens), within the segment, in value x tokens.
+
+        It is a difference of closed forms, off by at most 4e-15 of larger edge value x whole length: little beside a
+        whole segment, but a relative error of 1e-9 and more in a part of it shorter than a millionth.
 
         >>> Segment(0, 100, 0.0, 1.0).integral(0, 100)
         50.0
@@ -192,6 +197,8 @@ class Segment:
         >>> Segment.from_dict({"start_tokens": 0, "end_tokens": 9, "start_value": 1.0, "end_value": 0.0}).shape
         'linear'
         """
+        if not isinstance(state, Mapping):
+            raise ScheduleError(f"segment {state!r}; expected a mapping of its fields")
         known = {field.name for field in fields(cls)}
         for key in state:
             if key not in known:
@@ -219,7 +226,7 @@ class Segment:
         start, end = self.start_value, self.end_value
         if self.shape == "constant" and start != end:
             yield f"constant from {start} to {end}; expected equal values, or name the shape of the change"
-        if self.shape == "exponential" and min(start, end) <= 0:
+        if self.shape == "exponential" and not (min(start, end) > 0 and 0 < end / start < math.inf):
             yield f"exponential from {start} to {end}; expected both above 0: it never reaches 0"
         if self.shape in _OWN_PACE and not 0 < start >= end:
             yield f"{self.shape} from {start} to {end}; expected a start above 0 and a floor not above the start"
@@ -232,12 +239,13 @@ class Segment:
                 yield f"{name}={getattr(self, name)!r}; expected an int"
         if not 0 <= self.start_tokens < self.end_tokens:
             yield "expected 0 <= start_tokens < end_tokens"
-        if self.uncut_end_tokens is not None and not self.uncut_end_tokens > self.end_tokens:
+        uncut = self.uncut_end_tokens
+        if uncut is not None and not (type(uncut) is int and uncut > self.end_tokens):
             yield f"uncut_end_tokens={self.uncut_end_tokens!r}; expected one after end_tokens, or none"
         for name in ("start_value", "end_value"):
             if not _is_finite(getattr(self, name)) or getattr(self, name) < 0:
                 yield f"{name}={getattr(self, name)!r}; expected a finite number of at least 0"
-        if self.shape not in SHAPES:
+        if not isinstance(self.shape, str) or self.shape not in SHAPES:
             yield f"shape={self.shape!r} is unknown; {nearest(self.shape, known=SHAPES)}"
 
     def _parameter_problems(self) -> Iterator[str]:
@@ -247,6 +255,19 @@ class Segment:
                 yield f"{name}={given} is set, but shape={self.shape!r}; {' or '.join(owners)} takes it, remove it"
             if self.shape in owners and (needed or given is not None) and not (_is_finite(given) and given > 0):
                 yield f"shape={self.shape!r} with {name}={given!r}; expected a number above 0"
+
+
+def positions(tokens: NDArray[Any]) -> NDArray[Any]:
+    """Token positions as int64 or, where they are not whole, float64; narrower integers could not hold a joint.
+
+    >>> positions(np.array([1, 2], dtype=np.int32)).dtype, positions(np.array([0.5])).dtype
+    (dtype('int64'), dtype('float64'))
+    """
+    if tokens.dtype.kind != "f":
+        return tokens.astype(np.int64, copy=False)
+    if np.isnan(tokens).any():
+        raise ScheduleError("token positions with NaN among them; expected numbers")
+    return tokens.astype(np.float64, copy=False)
 
 
 def _is_finite(value: object) -> bool:

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from .batch_size import Steps
 from .errors import ScheduleError
+from .hyperparameters import write_rate
 from .schedule import Schedule
 
 _KEPT = ("last_epoch", "_step_count", "_last_lr")
@@ -48,20 +49,17 @@ class TokenLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, schedule: Schedule, tokens_per_step: int | Steps, last_epoch: int = -1
     ) -> None:
-        if isinstance(tokens_per_step, int) and tokens_per_step < 1:
-            raise ScheduleError(f"tokens_per_step={tokens_per_step}; expected at least 1, or a step table")
+        if not isinstance(tokens_per_step, Steps) and not (type(tokens_per_step) is int and tokens_per_step > 0):
+            raise ScheduleError(f"tokens_per_step={tokens_per_step!r}; expected an int of at least 1, or a step table")
         self.schedule = schedule
         self.tokens_per_step = tokens_per_step
+        self._origin = (0, 0)  # a step, and the tokens consumed before it
         super().__init__(optimizer, last_epoch)
 
     @property
     def consumed_tokens(self) -> int:
         """Tokens consumed before the step whose learning rate stands in the groups."""
-        step = max(0, self.last_epoch)
-        if isinstance(self.tokens_per_step, int):
-            return step * self.tokens_per_step
-        table = self.tokens_per_step
-        return table.first_sample(min(step, table.num_steps)) * table.sequence_length
+        return self._tokens_before(max(0, self.last_epoch))
 
     def get_lr(self) -> list[float | Tensor]:
         """The learning rate of each group there is now."""
@@ -80,19 +78,37 @@ class TokenLR(LRScheduler):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go to the position of a saved state; the schedule is this one's, its past must be the saved one's.
+        """Go to the tokens of a saved state; the schedule is this one's, its past must be the saved one's.
 
-        As torch has it, the groups' rates come with the optimizer's state. Where the optimizer still holds what this
-        scheduler wrote when it was built, they are written here.
+        Steps of another size go on from the same token. The groups' rates are written where the optimizer holds what
+        this scheduler wrote, here or before the state was saved; others, as in a chain, come with its own state.
         """
         if not {*_KEPT, "consumed_tokens", "schedule"} <= set(state_dict):
             raise ScheduleError(f"scheduler state with keys {sorted(state_dict)}; expected one that TokenLR wrote")
         self._check_past(state_dict)
-        untouched = [float(group["lr"]) for group in self.optimizer.param_groups] == [float(x) for x in self._last_lr]
+        self._check_table(state_dict["last_epoch"], state_dict["consumed_tokens"])
+        held = [float(group["lr"]) for group in self.optimizer.param_groups]
+        is_ours = held in ([float(rate) for rate in self._last_lr], state_dict["_last_lr"])
         self.__dict__.update({name: state_dict[name] for name in _KEPT})
-        if untouched and self.last_epoch >= 0:
-            self.last_epoch -= 1
-            self._update_lr()
+        self._origin = (max(0, self.last_epoch), state_dict["consumed_tokens"])
+        if is_ours:
+            for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+                write_rate(group, float(rate))
+
+    def _tokens_before(self, step: int) -> int:
+        if isinstance(self.tokens_per_step, int):
+            origin, tokens = self._origin
+            return tokens + (step - origin) * self.tokens_per_step
+        table = self.tokens_per_step
+        return table.first_sample(min(step, table.num_steps)) * table.sequence_length
+
+    def _check_table(self, steps: int, consumed: int) -> None:
+        here = self._tokens_before(max(0, steps))
+        if isinstance(self.tokens_per_step, Steps) and here != consumed:
+            raise ScheduleError(
+                f"scheduler state: {steps} steps were {consumed} tokens in the state and are {here} by the step table "
+                "here; give the table of the same past"
+            )
 
     def _check_past(self, state_dict: dict[str, Any]) -> None:
         consumed = state_dict["consumed_tokens"]

@@ -55,17 +55,38 @@ def warm_waves_stable_decay(
     >>> [schedule.value(tokens) for tokens in (10, 60, 110, 210, 310, 360, 400)]
     [1.0, 0.1, 0.5, 0.1, 0.25, 0.25, 0.0]
     """
-    _check_levels(peak, stable, trough, floor)
-    if kind not in ("falling", "rising") or crests not in ("decaying", "equal"):
-        raise ScheduleError(f"waves: kind={kind!r}, crests={crests!r}; expected falling or rising, decaying or equal")
-    if not wave_tokens or min(wave_tokens) < 2:
-        raise ScheduleError(f"waves of {list(wave_tokens)} tokens; expected at least one, each of 2 tokens or more")
+    if floor > stable:
+        raise ScheduleError(f"waves: floor={floor} lies above stable={stable}; lower it")
+    row = Row(0, initial).to(trough if kind == "rising" else peak, warmup_tokens)
+    append_waves(row, peak=peak, trough=trough, stable=stable, wave_tokens=wave_tokens, kind=kind, crests=crests)
+    return row.hold(stable_tokens).to(floor, decay_tokens, decay, **parameters).schedule()
+
+
+def append_waves(
+    row: Row,
+    *,
+    peak: float,
+    trough: float,
+    stable: float,
+    wave_tokens: Sequence[int],
+    kind: Literal["falling", "rising"] = "falling",
+    crests: Literal["decaying", "equal"] = "decaying",
+    shape: Literal["cosine", "linear"] = "cosine",
+) -> Row:
+    """Waves at the end of a row, down from `peak` or up from `trough`, to `stable`; a row that is elsewhere jumps.
+
+    The arguments are those of `warm_waves_stable_decay`; `linear` half waves are triangles.
+
+    >>> append_waves(Row(0, 1.0), peak=1.0, trough=0.1, stable=0.5, wave_tokens=[10]).schedule().value(5)
+    0.1
+    """
+    _check(peak, trough, stable, wave_tokens, kind, crests)
     heights = _crests(peak, stable, len(wave_tokens), decaying=crests == "decaying")
     turns = _falling(heights, trough, stable) if kind == "falling" else _rising(heights, trough, stable)
-    row = Row(0, initial).to(turns[0], warmup_tokens)
+    row.to(turns[0], 0)
     for length, middle, end in zip(wave_tokens, turns[1::2], turns[2::2], strict=True):
-        row.to(middle, length // 2, "cosine").to(end, length - length // 2, "cosine")
-    return row.hold(stable_tokens).to(floor, decay_tokens, decay, **parameters).schedule()
+        row.to(middle, length // 2, shape).to(end, length - length // 2, shape)
+    return row
 
 
 def lengths(total_tokens: int, count: int, *, growth: float | Fraction = 1) -> tuple[int, ...]:
@@ -98,9 +119,11 @@ def _rising(crests: Sequence[float], trough: float, stable: float) -> list[float
     return [turn for crest in crests for turn in (trough, crest)] + [stable]
 
 
-def _check_levels(peak: float, stable: float, trough: float, floor: float) -> None:
+def _check(peak: float, trough: float, stable: float, wave_tokens: Sequence[int], kind: str, crests: str) -> None:
     if not 0 <= trough <= stable <= peak or stable <= 0:
         levels = f"trough={trough}, stable={stable}, peak={peak}"
         raise ScheduleError(f"waves: {levels}; expected them in this order, from 0, and stable above 0")
-    if floor > stable:
-        raise ScheduleError(f"waves: floor={floor} lies above stable={stable}; lower it")
+    if kind not in ("falling", "rising") or crests not in ("decaying", "equal"):
+        raise ScheduleError(f"waves: kind={kind!r}, crests={crests!r}; expected falling or rising, decaying or equal")
+    if not wave_tokens or min(wave_tokens) < 2:
+        raise ScheduleError(f"waves of {list(wave_tokens)} tokens; expected at least one, each of 2 tokens or more")

@@ -49,17 +49,26 @@ Workers = Annotated[int, typer.Option(help="Processes that tokenize; 0 takes one
 def plan(
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006 (typer copies it)
-    plot: Annotated[Path | None, typer.Option(help="Draw learning rate and mixture into this PNG or SVG.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw it all on one token axis: a .png, an .svg, or an .html to read values in."
+        ),
+    ] = None,
+    table: Annotated[bool, typer.Option("--table", help="Print every value at every joint.")] = False,
     resume_from: Annotated[
         Path | None,
         typer.Option(help="A checkpoint, or a run folder for its newest: plan on from there, and say what changes."),
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="RECIPE", help="Another recipe: say what is different from it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a recipe and show the whole run before paying for it."""
-    from .plan import show_plan
+    from .plan.command import show_plan
 
-    show_plan(recipe, overrides, plot=plot, as_json=as_json, resume_from=resume_from)
+    show_plan(recipe, overrides, plot=plot, as_json=as_json, table=table, resume_from=resume_from, against=against)
 
 
 @app.command(epilog="Example: `torchrun --nproc-per-node 8 -m annealmix pretrain configs/quickstart.yaml --resume`")

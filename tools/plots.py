@@ -1,7 +1,8 @@
 """Pictures: a run on one token axis, curves and heat maps; the one file that imports matplotlib."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -11,13 +12,18 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from .recipe.numbers import format_tokens
+from schedulers.words import format_tokens, format_value
+
+from .plan.chart import lowest_shown
 
 _COLOURS = ("#3b6ea8", "#d98c3f", "#5a9e6f", "#b5534f", "#7d6aa8", "#8a7a5c", "#4fa3a5", "#c77fa0")
+_MORE_COLOURS = ("#8fb0d6", "#a3b04a", "#c9a98a", "#999999")  # where up to twelve lie side by side
 
-_LABEL_LINES = (1.02, 1.10)
+_MOST_NUMBERS = 160
+_LABEL_LINES = (1.03, 1.13, 1.23)
+_CHARACTER = 0.0095  # width of one of a label, as a part of the axis
 
 
 @dataclass(frozen=True)
@@ -25,28 +31,37 @@ class Picture:
     """What a run's picture shows; curves that are empty are left out.
 
     ``learning_rate`` (tokens, values); ``mixture`` token positions with each source's share there, a jump twice;
-    ``loss`` (tokens, values); ``validation`` source -> (tokens, values); ``joints`` phase names at their first token.
+    ``joints`` phase names at their first token; ``batch_size`` (tokens, windows), two points for each size; ``beside``
+    name -> (tokens, values) of what else is a curve; ``loss`` (tokens, values); ``validation`` source -> (tokens,
+    values).
     """
 
     title: str
     learning_rate: tuple[Sequence[float], Sequence[float]]
     mixture: tuple[Sequence[int], Mapping[str, Sequence[float]]]
     joints: Sequence[tuple[str, int]]
+    batch_size: tuple[Sequence[float], Sequence[float]] = ((), ())
+    beside: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
     loss: tuple[Sequence[float], Sequence[float]] = ((), ())
     validation: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
 
 
 def draw(picture: Picture, path: Path) -> None:
-    """Write the picture as PNG (or SVG, by the ending): learning rate, mixture and, where there is one, loss."""
-    has_loss = len(picture.loss[0]) > 0
-    heights = [1.0, 1.0, 1.7] if has_loss else [1.0, 1.0]
+    """Write the picture as PNG (or SVG, by the ending), a panel for each part that the run has."""
+    panels: list[tuple[float, Callable[[Axes], None]]] = [(1.0, lambda axis: _draw_learning_rate(axis, picture))]
+    for name, curve in picture.beside.items():
+        panels.append((0.45, partial(_draw_line, name=name.replace("_", " "), curve=curve)))
+    if len(picture.batch_size[0]):
+        panels.append((0.45, partial(_draw_line, name="batch size", curve=picture.batch_size)))
+    panels.append((1.0, lambda axis: _draw_mixture(axis, picture)))
+    if len(picture.loss[0]):
+        panels.append((1.7, lambda axis: _draw_loss(axis, picture)))
+    heights = [height for height, _ in panels]
     figure, axes = plt.subplots(
         len(heights), 1, sharex=True, figsize=(9, 2.1 * sum(heights)), height_ratios=heights, layout="constrained"
     )
-    _draw_learning_rate(axes[0], picture)
-    _draw_mixture(axes[1], picture)
-    if has_loss:
-        _draw_loss(axes[2], picture)
+    for axis, (_, draw_panel) in zip(axes, panels, strict=True):
+        draw_panel(axis)
     _finish(axes, picture)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
@@ -57,18 +72,28 @@ def _draw_learning_rate(axis: Axes, picture: Picture) -> None:
     axis.plot(*picture.learning_rate, color="#222222", linewidth=1.6)
     axis.set_ylabel("learning rate")
     axis.set_ylim(bottom=0)
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_value(value)))
+
+
+def _draw_line(axis: Axes, *, name: str, curve: tuple[Sequence[float], Sequence[float]]) -> None:
+    axis.plot(*curve, color="#222222", linewidth=1.3)
+    axis.set_ylabel(name.replace(" ", "\n", 1))
+    low, high = lowest_shown(curve[1]), max(*curve[1], 1e-12)
+    axis.set_ylim(low, high + 0.15 * (high - low))
+    axis.yaxis.set_major_locator(MaxNLocator(3))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_value(value)))
 
 
 def _draw_mixture(axis: Axes, picture: Picture) -> None:
     tokens, shares = picture.mixture
-    names = list(shares)
-    colours = [_COLOURS[i % len(_COLOURS)] for i in range(len(names))]
-    axis.stackplot(tokens, *shares.values(), labels=names, colors=colours)
+    names, colours = list(shares), [*_COLOURS, *_MORE_COLOURS]
+    axis.stackplot(
+        tokens, *shares.values(), labels=names, colors=[colours[i % len(colours)] for i in range(len(names))]
+    )
     axis.set_ylabel("mixture (share)")
     axis.set_ylim(0, 1)
-    if len(names) <= 12:
-        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    if len(names) <= len(colours):
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8, reverse=True)
 
 
 def _draw_loss(axis: Axes, picture: Picture) -> None:
@@ -87,26 +112,31 @@ def _draw_loss(axis: Axes, picture: Picture) -> None:
 
 
 def _finish(axes: Sequence[Axes], picture: Picture) -> None:
+    end = picture.mixture[0][-1]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0)
+        axis.set_xlim(0, end)
         for _, tokens in picture.joints[1:]:
             axis.axvline(tokens, color="#999999", linewidth=0.7, linestyle=":")
-    for (name, tokens), height in zip(picture.joints, _label_heights(picture), strict=True):
-        axes[0].annotate(name, (tokens, height), xycoords=("data", "axes fraction"), fontsize=8, color="#555555")
-    axes[0].set_title(picture.title, fontsize=10, pad=26, loc="left")
+    labels = list(_labels(picture.joints, end))
+    for name, tokens, line in labels:
+        place = (tokens, _LABEL_LINES[line])
+        axes[0].annotate(name, place, xycoords=("data", "axes fraction"), fontsize=8, color="#555555")
+    axes[0].set_title(picture.title, fontsize=10, pad=12 * (2 + max(line for _, _, line in labels)), loc="left")
     axes[-1].set_xlabel("tokens")
     axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tokens(int(value))))
 
 
-def _label_heights(picture: Picture) -> list[float]:
-    """Phase names stand on one line, or a line higher where the name before would run into them."""
-    near = 0.09 * picture.mixture[0][-1]
-    heights: list[float] = []
-    for index, (_, tokens) in enumerate(picture.joints):
-        crowded = index > 0 and tokens - picture.joints[index - 1][1] < near and heights[-1] == _LABEL_LINES[0]
-        heights.append(_LABEL_LINES[crowded])
-    return heights
+def _labels(joints: Sequence[tuple[str, int]], end_tokens: int) -> Iterator[tuple[str, int, int]]:
+    """Names of phases with the line that each has room on; where there is none, the name is left out."""
+    free = [0.0] * len(_LABEL_LINES)
+    for name, tokens in joints:
+        left = tokens / end_tokens
+        line = next((line for line, right in enumerate(free) if right <= left), None)
+        if line is not None:
+            free[line] = left + _CHARACTER * (len(name) + 1)
+            yield name, tokens, line
 
 
 @dataclass(frozen=True)
@@ -122,18 +152,30 @@ class Curve:
 
 
 def draw_curves(
-    curves: Sequence[Curve], path: Path, *, title: str, x_label: str, y_label: str, logarithmic: bool = False
+    curves: Sequence[Curve],
+    path: Path,
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    logarithmic: bool = False,
+    ordered: bool = False,
 ) -> None:
-    """Write several curves over one axis as PNG."""
+    """Write several curves over one axis as PNG; curves that have an order go from dark to light."""
     figure, axis = plt.subplots(figsize=(9, 3.8), layout="constrained")
+    shades = [matplotlib.colormaps["viridis"](0.9 * i / max(len(curves) - 1, 1)) for i in range(len(curves))]
     for index, curve in enumerate(curves):
-        colour = "#888888" if curve.dashed else _COLOURS[index % len(_COLOURS)]
+        colour = "#888888" if curve.dashed else shades[index] if ordered else _COLOURS[index % len(_COLOURS)]
         marker = "" if curve.dashed else "os^"[index // len(_COLOURS) % 3]
         line = "--" if curve.dashed else "-"
         axis.plot(curve.x, curve.y, color=colour, linewidth=1.3, linestyle=line, marker=marker, ms=3, label=curve.name)
         if len(curve.low):
             axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
-    axis.set_yscale("log" if logarithmic else "linear")
+    if logarithmic:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
     if all(float(x).is_integer() for curve in curves for x in curve.x):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.spines[["top", "right"]].set_visible(False)
@@ -150,19 +192,32 @@ def draw_matrix(
     rows: Sequence[str],
     columns: Sequence[str],
     labels: tuple[str, str, str],
-    logarithmic: bool = False,
+    beside_one: bool = False,
 ) -> None:
-    """Write a heat map as PNG; ``labels`` name columns, rows and colours."""
+    """Write a heat map as PNG; ``labels`` name columns, rows and colours, and small ones have their numbers written in.
+
+    Values ``beside_one`` are ratios: blue below 1, red above it.
+    """
     height = min(max(1.4 + 0.3 * len(rows), 2.2), 8)
     figure, axis = plt.subplots(figsize=(9, height), layout="constrained")
-    scale = "log" if logarithmic and values.min() > 0 else "linear"
-    image = axis.imshow(values, aspect="auto", cmap="cividis", interpolation="nearest", norm=scale)
+    far = max(float(np.abs(values - 1).max()), 1e-6)
+    colours = {"cmap": "RdBu_r", "vmin": 1 - far, "vmax": 1 + far} if beside_one else {"cmap": "cividis"}
+    image = axis.imshow(values, aspect="auto", interpolation="nearest", **colours)
+    if values.size <= _MOST_NUMBERS and len(columns) <= 16:
+        _write_in(axis, values, np.asarray(image.to_rgba(values))[..., :3].mean(-1) < 0.5)
     for ticks, names, most in ((axis.set_yticks, rows, 34), (axis.set_xticks, columns, 34)):
         kept = range(0, len(names), -(-len(names) // most))
         ticks(list(kept), [names[number] for number in kept], fontsize=8)
     _label(axis, title, labels[0], labels[1])
     figure.colorbar(image, ax=axis, label=labels[2])
     _save(figure, path)
+
+
+def _write_in(axis: Axes, values: np.ndarray, dark: np.ndarray) -> None:
+    """The number of each cell, in white where the cell is dark."""
+    for (row, column), value in np.ndenumerate(values):
+        colour = "white" if dark[row, column] else "black"
+        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
 
 
 def _label(axis: Axes, title: str, x_label: str, y_label: str) -> None:

@@ -1,5 +1,7 @@
 """Ramps: Megatron's two forms there and back, against its own calculator; the coupling of the learning rate."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from schedulers.batch_ramps import (
 from schedulers.batch_size import BatchSizeRamp, Steps
 from schedulers.builders import wsd
 from schedulers.errors import ScheduleError
+from schedulers.row import Row
 
 CURVE = wsd(1.0, warmup_tokens=100, decay_tokens=200, total_tokens=1000)
 
@@ -91,6 +94,16 @@ def test_the_rate_of_a_step_is_that_of_its_batch():
         assert coupled.value(tokens) == CURVE.value(tokens) * table.batch_size(step) / 4
 
 
+def test_a_coupled_rate_has_the_joints_and_jumps_of_both():
+    """The batch doubles inside the warmup, at the jump of the curve, and after its end."""
+    curve = Row(0, 0.0).to(1.0, 100).to(0.5, 0).hold(100).schedule()
+    coupled = Coupled(curve, doubling(4, (50, 100, 300)), "linear", 8)
+    assert coupled.joints == (0, 50, 100, 200, 300)
+    assert coupled.jumps() == ((50, 0.25, 0.5), (300, 1.0, 2.0))  # at 100 the two cancel
+    assert coupled.peak == 2.0
+    assert Coupled.from_dict(json.loads(json.dumps(coupled.to_dict()))) == coupled
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -99,9 +112,17 @@ def test_the_rate_of_a_step_is_that_of_its_batch():
         (lambda: rampup_batch_size(doubling(4, (10, 30)), sequence_length=1), "equal increments at equal distances"),
         (lambda: rampup_batch_size(doubling(4, ()), sequence_length=1), "never changes"),
         (lambda: from_rampup_batch_size((4, 4), global_batch_size=8, sequence_length=1), "START INCREMENT SAMPLES"),
+        (lambda: from_rampup_batch_size((4, 4, 0), global_batch_size=8, sequence_length=1), "each above 0"),
+        (lambda: from_rampup_batch_size((4, 4, -9), global_batch_size=8, sequence_length=1), "each above 0"),
         (lambda: from_rampup_batch_size((4, 3, 9), global_batch_size=8, sequence_length=1), "increments that reach 8"),
         (lambda: from_step_batch_size_schedule("0:4 x:8", sequence_length=1), "entry 'x:8'"),
         (lambda: from_step_batch_size_schedule("5:4", sequence_length=1), "first entry at token 0"),
+        (lambda: from_step_batch_size_schedule("0:4 nan:8", sequence_length=1), "entry 'nan:8'"),
+        (lambda: from_step_batch_size_schedule("0:4 inf:8", sequence_length=1), "entry 'inf:8'"),
+        (lambda: Coupled(CURVE, doubling(4, (9,)), "sqrt", 4).value(-1), "at -1 tokens; expected at least 0"),
+        (lambda: Coupled(CURVE, doubling(4, (9,)), "sqrt", 4).value(np.array([5, -1])), "at -1 tokens; expected at"),
+        (lambda: Coupled(CURVE, doubling(4, (9,)), "sqrt", 4).integral(5, 4), "integral from 5 to 4 tokens"),
+        (lambda: Coupled(CURVE, doubling(4, (9,)), "sqrt", 4).integral(-5, 4), "integral from -5 to 4 tokens"),
     ],
 )
 def test_refusals(call, words):

@@ -23,6 +23,7 @@ from schedulers.errors import ScheduleError
 from schedulers.schedule import Jump
 
 PEAK = 3e-4
+LENGTHS = {"warmup_tokens": 100, "decay_tokens": 100, "total_tokens": 1000}
 
 
 def test_wsd_with_any_decay():
@@ -111,11 +112,11 @@ def test_power_schedule_is_the_least_of_peak_and_power():
 
 
 def test_power_schedule_that_is_below_the_peak_after_warmup_or_never():
-    lengths = {"warmup_tokens": 100, "decay_tokens": 100, "total_tokens": 1000}
-    below = power_schedule(1.0, coefficient=1.0, exponent=0.5, **lengths)
+    below = power_schedule(1.0, coefficient=1.0, exponent=0.5, **LENGTHS)
     assert [below.value(n) for n in (100, 400)] == [0.1, 0.05]
-    never = power_schedule(1.0, coefficient=1e6, exponent=0.5, **lengths)
-    assert [never.value(n) for n in (100, 899, 950, 1000)] == [1.0, 1.0, 0.5, 0.0]
+    for coefficient, exponent in ((1e6, 0.5), (1e6, 0.01)):  # they meet at 1e12 and at 1e600 tokens
+        never = power_schedule(1.0, coefficient=coefficient, exponent=exponent, **LENGTHS)
+        assert [never.value(n) for n in (100, 899, 950, 1000)] == [1.0, 1.0, 0.5, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,16 @@ def test_power_schedule_that_is_below_the_peak_after_warmup_or_never():
         (lambda: multi_step(1.0, warmup_tokens=5, total_tokens=9, drops=[(6, 1.5)]), "factor=1.5 at 6"),
         (lambda: multi_cosine(1.0, warmup_tokens=5, cycle_tokens=[9, 9], rewarmup_tokens=10), "cycle 1"),
         (lambda: wsd(1.0, warmup_tokens=1, decay_tokens=5, total_tokens=9, decay="cosin"), "did you mean 'cosine'"),
+        (lambda: power_schedule(1.0, coefficient=-1.0, **LENGTHS), "coefficient=-1.0, .*; expected all above 0"),
+        (lambda: power_schedule(1.0, coefficient=math.nan, **LENGTHS), "coefficient=nan, .*; expected all above 0"),
+        (lambda: power_schedule(1.0, coefficient=1.0, exponent=0.0, **LENGTHS), "exponent=0.0; expected all above 0"),
+        (lambda: power_schedule(0.0, coefficient=1.0, **LENGTHS), "peak=0.0, .*; expected all above 0"),
+        (lambda: power_schedule(1.0, coefficient=0.01, **{**LENGTHS, "warmup_tokens": 0}), "first token on; warm up"),
+        (
+            lambda: power_schedule(1.0, coefficient=0.8, exponent=1.0, warmup_tokens=0, decay_tokens=1, total_tokens=1),
+            "first token on; warm up",
+        ),
+        (lambda: power_schedule(1.0, coefficient=1.0, **{**LENGTHS, "warmup_tokens": 950}), "more than 1000 tokens"),
         (lambda: triangular(3.0, 1.0, half_cycle_tokens=5, num_cycles=1), "lies above the peak"),
     ],
 )

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from schedulers.builders import constant, cosine, linear_to_zero, wsd
 from schedulers.changes import decay_from, extended, past, rewarmed, stretched
+from schedulers.difference import first_differing_token
 from schedulers.errors import ScheduleError
 from schedulers.schedule import Schedule
 from schedulers.segment import Segment
-from schedulers.words import difference_in_words, first_differing_token, tokens_in_words
 
 B = 10**9
 WSD = wsd(1.0, warmup_tokens=100, decay_tokens=200, total_tokens=1000, floor=0.1, decay="cosine")
@@ -102,47 +102,3 @@ def test_rewarmup_goes_on_from_where_the_run_ended():
 def test_refusals(change, words):
     with pytest.raises(ScheduleError, match=words):
         change()
-
-
-OLD = wsd(3e-4, warmup_tokens=2 * B, decay_tokens=10 * B, total_tokens=60 * B, floor=3e-5)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({}, ""),
-        ({"decay_tokens": 18 * B, "floor": 0.0}, "from 42B tokens on: decay starts 8B earlier, floor 3e-05 -> 0"),
-        ({"total_tokens": 70 * B}, "from 50B tokens on: decay starts 10B later, schedule ends 10B later"),
-        ({"decay": "linear"}, "from 50B tokens on: decay 1-sqrt -> linear"),
-        ({"warmup_tokens": 3 * B}, "from 0 tokens on: warmup ends 1B later"),
-        ({"initial": 1e-5}, "from 0 tokens on: first value 0 -> 1e-05"),
-    ],
-)
-def test_differences_in_words(changes, words):
-    arguments = {"warmup_tokens": 2 * B, "decay_tokens": 10 * B, "total_tokens": 60 * B, "floor": 3e-5, **changes}
-    assert difference_in_words(OLD, wsd(3e-4, **arguments)) == words
-
-
-def test_more_differences_in_words():
-    assert difference_in_words(OLD, past(OLD, 55 * B)) == (
-        "from 55B tokens on: floor 3e-05 -> 0.000109081, schedule ends 5B earlier"
-    )
-    twice = rewarmed(OLD, 60 * B, peak=3e-4, warmup_tokens=B, decay_tokens=B)
-    assert difference_in_words(OLD, twice) == (
-        "from 60B tokens on: 1 decays -> 2, floor 3e-05 -> 0, schedule ends 2B later"
-    )
-    bent = Schedule((Segment(0, 100, 0.0, 1.0, "cosine"), *WSD.segments[1:]))
-    assert difference_in_words(WSD, bent) == "from 0 tokens on: other segments between the same levels"
-
-
-@given(st.integers(101, 1500))
-def test_the_first_differing_token_is_where_values_part(at):
-    changed = decay_from(WSD, at, decay_tokens=50)
-    token = first_differing_token(WSD, changed)
-    assert WSD.first_difference(changed, before_tokens=token) is None
-    assert WSD.value(token + 1) != changed.value(token + 1)
-
-
-def test_tokens_in_words():
-    counts = (0, 999, 1000, 1_234_567, 999_999, 15 * 10**12)
-    assert [tokens_in_words(count) for count in counts] == ["0", "999", "1K", "1.23M", "1000K", "15T"]

@@ -1,7 +1,9 @@
 """Units: exact, to the nearest token, and one line where a length makes no sense."""
 
+import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,13 +34,21 @@ def test_a_decimal_share_is_meant_as_it_is_written(total, thousandths):
 
 
 def test_edges_of_a_fraction():
-    assert [Clock(999).fraction(share) for share in (0, 1, 1.0, 0.5)] == [0, 999, 999, 500]
+    assert [Clock(999).fraction(share) for share in (0, 1, 1.0, 0.5, 1e-300)] == [0, 999, 999, 500, 0]
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Clock(10**15).fraction(np.float64(0.1)) == Clock(10**15).fraction(0.1)
+    assert CLOCK.convert(np.int64(7), "samples") == 70
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: CLOCK.fraction(1.01), "fraction=1.01 of a run; expected 0 to 1"),
+        (lambda: CLOCK.fraction(math.nan), "fraction=nan of a run; expected 0 to 1"),
+        (lambda: CLOCK.convert(math.inf, "tokens"), "inf tokens; expected a whole number"),
+        (lambda: CLOCK.convert(math.nan, "samples"), "nan samples; expected a whole number"),
         (lambda: CLOCK.convert(1.5, "tokens"), "1.5 tokens; expected a whole number"),
         (lambda: CLOCK.samples(-1), "-1 samples; expected a whole number"),
         (lambda: CLOCK.convert(1, "epochs"), "unit='epochs'; "),

@@ -1,5 +1,7 @@
 """Hugging Face's schedulers, value for value at every step, against the installed library."""
 
+import math
+
 import pytest
 import torch
 
@@ -30,6 +32,7 @@ CASES = [
         {"num_decay_steps": 30, "decay_type": "1-sqrt", "warmup_type": "1-sqrt", "min_lr_ratio": 0.1},
     ),
     ("warmup_stable_decay", {"num_decay_steps": 30, "num_cycles": 1.5, "min_lr_ratio": 0.1}),
+    ("warmup_stable_decay", {"num_decay_steps": 0, "num_stable_steps": 80, "decay_type": "linear"}),
 ]
 
 
@@ -57,6 +60,7 @@ def ours(name, arguments, steps=STEPS, warmup=20, tokens_per_step=1200):
     )
 
 
+@pytest.mark.filterwarnings("ignore:Both num_training_steps")
 @pytest.mark.parametrize(("name", "arguments"), CASES, ids=str)
 def test_value_for_value(name, arguments):
     schedule = ours(name, arguments).learning_rate
@@ -110,6 +114,10 @@ def test_past_the_end_ours_holds_where_theirs_rises():
         ("cosine", {"num_cycles": 0}, "num_cycles=0; expected above 0"),
         ("cosine_with_restarts", {"num_cycles": 1.5}, "expected a whole number"),
         ("cosine_with_min_lr", {}, "min_lr=None, min_lr_rate=None; expected one of them"),
+        ("cosine", {"num_cycles": math.nan}, "num_cycles=nan; expected above 0"),
+        ("cosine", {"num_cycles": "2"}, "num_cycles='2'; expected what transformers takes"),
+        ("cosine", {"num_cycles": None}, "num_cycles=None; expected what transformers takes"),
+        ("warmup_stable_decay", {}, "num_decay_steps is missing; add it"),
         ("polynomial", {"lr_end": 1.0}, "lr_end=1.0; expected less than"),
         ("warmup_stable_decay", {"num_decay_steps": 3, "decay_type": "x"}, "decay_type='x'"),
     ],

@@ -88,6 +88,24 @@ def test_what_theirs_gets_wrong_is_named():
     )
 
 
+def test_a_decoupled_rate_is_named():
+    notes = from_megatron(f"{COMMON} --train-samples 100 --decoupled-lr 3e-3").notes
+    assert notes == (
+        "--decoupled-lr 0.003 is for embeddings and output alone and not in this curve; "
+        "give these groups a multiplier of 10",
+    )
+
+
+def test_steps_of_the_batch_size_need_no_global_batch_size():
+    """From 0.18 on Megatron refuses both together."""
+    flags = "--lr 3e-4 --seq-length 8 --lr-decay-style cosine --step-batch-size-schedule '0:2 64:4'"
+    converted = from_megatron(f"{flags} --train-samples 1000")
+    assert converted.learning_rate.joints == (0, 8000)
+    assert converted.batch_sizes.entries == ((0, 2), (64, 4))
+    with pytest.raises(ScheduleError, match="micro-batch x data-parallel size; say --train-samples"):
+        from_megatron(f"{flags} --train-iters 1000")
+
+
 def test_a_batch_ramp():
     converted = from_megatron(f"{SAMPLES} --rampup-batch-size 1 1 300")
     assert converted.batch_sizes.entries == ((0, 1), (800, 2), (1600, 3), (2400, 4))
@@ -103,7 +121,11 @@ def test_a_batch_ramp():
         (f"{SAMPLES} --lr-decay-style wsd", "lr_decay_style='wsd'"),
         (f"{SAMPLES} --lr-decay-style WSD", "wsd_decay_steps=None"),
         (f"{SAMPLES} --lr-decay-style WSD --lr-wsd-decay-samples 950", "begins inside the warmup.*at most 900"),
+        (f"{SAMPLES} --seq-length 0", "--seq-length 0; expected at least 1"),
         (f"{SAMPLES} --lr x", "--lr x; expected a number"),
+        (f"{SAMPLES} --lr-decay-iters 5", "--lr-decay-iters beside --train-samples; expected --lr-decay-samples"),
+        (f"{SAMPLES} --rampup-batch-size 1 x 300", "--rampup-batch-size x; expected a number"),
+        (f"{SAMPLES} --lr '3e-4", "No closing quotation; close the quote"),
     ],
 )
 def test_refusals(flags, words):

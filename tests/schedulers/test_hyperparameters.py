@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 
+from schedulers.batch_ramps import Coupled, doubling
 from schedulers.builders import constant, cosine, wsd
 from schedulers.changes import decay_from
 from schedulers.errors import ScheduleError
-from schedulers.hyperparameters import Hyperparameters, Values, beta2_for_batch_size
+from schedulers.hyperparameters import Hyperparameters, Values, as_schedule, beta2_for_batch_size
 
 RATE = wsd(1.0, warmup_tokens=100, decay_tokens=200, total_tokens=1000)
 FALLING = decay_from(constant(0.1), 500, decay_tokens=500, decay="linear")
@@ -51,6 +52,13 @@ def test_beta2_keeps_its_memory_in_tokens():
     assert halved**2 == pytest.approx(0.95, rel=1e-15)
 
 
+def test_a_coupled_learning_rate_is_a_curve_like_any_other():
+    coupled = Hyperparameters(Coupled(RATE, doubling(4, (500,)), "sqrt", 4))
+    assert [coupled.at(tokens).learning_rate for tokens in (499, 500)] == [1.0, 2**0.5]
+    assert Hyperparameters.from_dict(json.loads(json.dumps(coupled.to_dict()))) == coupled
+    assert [as_schedule(curve).value(500) for curve in (coupled.learning_rate, RATE, 0.5)] == [1.0, 1.0, 0.5]
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -59,6 +67,7 @@ def test_beta2_keeps_its_memory_in_tokens():
         (lambda: Hyperparameters(RATE, weight_decay=-0.1), r"weight_decay runs from -0\.1"),
         (lambda: Hyperparameters(RATE, group_multipliers={"a": -1.0}), r"group_multipliers\['a'\] runs from -1"),
         (lambda: CURVES.write([{"name": "embeddings"}], 0), "no group is named 'embedding'; did you mean 'embeddings'"),
+        (lambda: Hyperparameters.from_dict({}), r"keys \[\]; expected beta2, clip_grad, group_multipliers"),
         (lambda: beta2_for_batch_size(1.0, batch_size=1, reference_batch_size=1), r"beta2=1\.0, batch_size=1"),
     ],
 )

@@ -77,6 +77,18 @@ def test_every_style_is_megatrons_to_the_last_bit(megatron, arguments, data):
         assert ours.optimizer.param_groups == theirs.optimizer.param_groups
 
 
+@pytest.mark.parametrize("wsd_style", WSD_STYLES)
+def test_a_wsd_decay_is_megatrons_at_each_of_its_samples(megatron, wsd_style):
+    """A power by numpy instead of `math` has another last bit at one sample of twenty."""
+    ours, theirs = (build(kind, GROUPS, wsd_style=wsd_style) for kind in (ParamScheduler, megatron))
+    for scheduler in (ours, theirs):
+        scheduler.step(799)
+    for _ in range(203):
+        for scheduler in (ours, theirs):
+            scheduler.step(1)
+        assert ours.optimizer.param_groups == theirs.optimizer.param_groups
+
+
 @pytest.mark.parametrize(("style", "wsd_style"), EIGHT)
 def test_megatrons_state_goes_on_in_ours_and_back(megatron, style, wsd_style):
     theirs = build(megatron, GROUPS, style=style, wsd_style=wsd_style)

@@ -1,6 +1,7 @@
 """Whole schedules: joints, held ends, jumps, where decays begin, integrals, and the locked past."""
 
 import json
+import math
 import pickle
 
 import numpy as np
@@ -123,10 +124,22 @@ def test_array_of_any_form():
     assert WSD.value(grid).shape == (3, 400)
     assert WSD.value(np.arange(0)).shape == (0,)
     assert WSD.value(np.array([1000, 0, 800])).tolist() == [MIN, 0.0, MAX]
+    kinds = ("int8", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
+    assert [WSD.value(np.array([5, 100], dtype=kind)).tolist() for kind in kinds] == [[WSD.value(5), MAX]] * 8
+    assert WSD.value(np.array(850)).item() == WSD.value(850)
     far = Schedule((Segment(10**13, 2 * 10**13, 1.0, 0.0),))
+    assert far.segments[0].value(np.array([5], dtype=np.int32)).tolist() == [1.0]
     assert far.value(np.array([5, 6], dtype=np.int32)).tolist() == [1.0, 1.0]
     joints = np.array(RESTARTS.joints)
     assert RESTARTS.value(joints).tolist() == [RESTARTS.value(n) for n in RESTARTS.joints]
+
+
+def test_positions_between_tokens_lie_on_the_same_curve():
+    for between in ([2000.0, 99.5, 0.25, 800.125, 999.75], [0.25, -math.inf, 800.125, math.inf, 999.75]):
+        assert WSD.value(np.array(between)).tolist() == [WSD.value(position) for position in between]
+    for curve in (WSD, WSD.segments[0]):
+        with pytest.raises(ScheduleError, match="NaN among them"):
+            curve.value(np.array([1.0, math.nan]))
 
 
 @given(schedules())
@@ -190,8 +203,14 @@ def test_refusals():
         Schedule(())
     with pytest.raises(ScheduleError, match=r"segments\[1\]\.start_tokens=11; expected 10, where segments\[0\] ends"):
         Schedule((Segment(0, 10, 0.0, 1.0), Segment(11, 20, 1.0, 0.0)))
-    with pytest.raises(ScheduleError, match=r"keys \['segment'\]; expected 'segments' alone"):
-        Schedule.from_dict({"segment": []})
+    for state, words in [
+        ({"segment": []}, r"keys \['segment'\]; expected 'segments' alone"),
+        (5, "schedule 5; expected 'segments' alone"),
+        ({"segments": 5}, "schedule with segments 5; expected a list"),
+        ({"segments": [5]}, "segment 5; expected a mapping"),
+    ]:
+        with pytest.raises(ScheduleError, match=words):
+            Schedule.from_dict(state)
 
 
 def replaced(index, segment):

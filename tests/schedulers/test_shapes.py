@@ -128,7 +128,8 @@ def test_monotone(shape: Shape, u, v):
     if isinstance(shape, Exponential) and shape.ratio > 1.0:
         assert shape.fall(u) <= shape.fall(v)
     else:
-        assert shape.fall(u) >= shape.fall(v)
+        last_bits = 3e-16 if isinstance(shape, MirrorCosine) else 0.0
+        assert shape.fall(u) >= shape.fall(v) - last_bits
 
 
 @given(every_shape, st.lists(progress, min_size=1))

@@ -8,7 +8,7 @@ import torch
 from torch.optim.lr_scheduler import ChainedScheduler, ConstantLR, LambdaLR, MultiplicativeLR, SequentialLR
 
 from schedulers.batch_size import BatchSizeRamp, Steps
-from schedulers.builders import cosine, linear_to_zero, wsd
+from schedulers.builders import cosine, linear_to_zero, multi_step, wsd
 from schedulers.errors import ScheduleError
 from schedulers.torch_scheduler import TokenLR
 
@@ -160,8 +160,37 @@ def test_the_past_is_locked_and_the_future_is_free():
         other.load_state_dict(first.state_dict())
     with pytest.raises(ScheduleError, match="expected one that TokenLR wrote"):
         other.load_state_dict({"last_epoch": 3})
-    with pytest.raises(ScheduleError, match="tokens_per_step=0"):
-        TokenLR(optimizer_of(), CURVE, 0)
+
+
+@pytest.mark.parametrize("tokens", [0, -1, 10.0, "10", None, True])
+def test_tokens_of_a_step_are_a_whole_number_or_a_table(tokens):
+    with pytest.raises(ScheduleError, match="expected an int of at least 1, or a step table"):
+        TokenLR(optimizer_of(), CURVE, tokens)
+
+
+def test_another_batch_size_goes_on_from_the_same_token():
+    first = TokenLR(optimizer_of(), CURVE, 10)
+    run(first, 40)
+    resumed = TokenLR(optimizer_of(), CURVE, 25)
+    resumed.load_state_dict(first.state_dict())
+    resumed.load_state_dict(first.state_dict())
+    assert run(resumed, 20) == [CURVE.value(400 + 25 * step) for step in range(20)]
+    again = TokenLR(optimizer_of(), CURVE, 10)
+    again.load_state_dict(resumed.state_dict())
+    assert run(again, 3) == [CURVE.value(900 + 10 * step) for step in range(3)]
+    table = Steps(BatchSizeRamp(((0, 2), (60, 8))), sequence_length=10, total_samples=100)
+    with pytest.raises(ScheduleError, match=r"40 steps were 400 tokens in the state and are .* by the step table here"):
+        TokenLR(optimizer_of(), CURVE, table).load_state_dict(first.state_dict())
+
+
+def test_a_drop_just_ahead_holds_at_once_though_the_optimizer_was_loaded_first():
+    first = TokenLR(optimizer_of(), CURVE, 10)
+    run(first, 40)
+    optimizer = optimizer_of()
+    resumed = TokenLR(optimizer, multi_step(0.5, warmup_tokens=100, total_tokens=1000, drops=[(400, 0.5)]), 10)
+    optimizer.load_state_dict(first.optimizer.state_dict())
+    resumed.load_state_dict(first.state_dict())
+    assert run(resumed, 2) == [0.25, 0.25]
 
 
 def test_no_drift_after_many_steps():

@@ -45,7 +45,7 @@ def state_at(plan, consumed_samples):
         consumed_samples=consumed_samples,
         consumed_tokens=consumed_samples * plan.recipe.sequence_length,
         history=plan.history.to_json(),
-        schedule=plan.schedule.to_dict(),
+        hyperparameters=plan.hyperparameters.to_dict(),
         batch_size=[list(entry) for entry in plan.batches.ramp.entries],
         model=model_identity(plan.recipe, plan.vocab_size),
         sources=row_settings(plan.recipe),
@@ -178,8 +178,8 @@ def test_one_line_and_status_2(copied, monkeypatch, capsys, mistake):
 
 
 CHANGED_PASTS = {
-    "weights": (lambda place: None, ("phases.0.mixture.code=2",), "code: 2.0, but up to sample 64"),
-    "seed": (lambda place: None, ("seed=8",), "seed: 8, but up to sample 64"),
+    "weights": (lambda place: None, ("phases.0.mixture.code=2",), "phases[0].mixture.code: got 2; expected 1, as in the 2.05K"),
+    "seed": (lambda place: None, ("seed=8",), "seed: got 8; expected 7, as in the 2.05K tokens"),
     "tokens": (
         lambda place: patch(place.data / "web.bin", 200, b"\7\7"),
         (),

@@ -13,6 +13,7 @@ from tools.errors import UserError
 from tools.pretrain.state import RunState
 from tools.recipe.continued import continued_plan
 from tools.recipe.load import load_recipe
+from tools.recipe.resolve import resolve
 
 
 def final_weights(place, tmp_path):
@@ -51,6 +52,29 @@ def test_resumed_equals_straight(straight, as_it_stood, tmp_path, step):
     assert taken == {at: loss for at, loss in straight.metric("loss").items() if at > step}
     ours, theirs = final_weights(place, tmp_path), final_weights(straight, tmp_path)
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+
+
+CURVES = (
+    "phases.1.learning_rate={waves: 2, trough: 1e-3, to: 5e-3}",
+    "phases.1.weight_decay={to: 0.01}",
+    "phases.2.weight_decay=0.3",
+    "phases.1.clip_grad={from: 0.2, to: 0.02, shape: cosine}",
+    "optimizer.lr_multipliers={embedding: 3, vectors: 0.5}",
+)
+
+
+def test_curves_beside_the_learning_rate_go_on_as_they_went(workplace, as_it_stood, tmp_path):
+    """From the middle of the waves, of the weight decay's fall and of that of the gradient's bound."""
+    straight = workplace.pretrain(*CURVES)
+    plan = resolve(load_recipe(workplace.recipe(*CURVES)), where="")
+    for name, curve in plan.curves_beside.items():
+        logged = straight.metric(name)
+        assert logged == {step: curve.value((step - 1) * 256) for step in range(1, 17)}
+        assert len(set(logged.values())) > 5
+    assert (sorted(plan.curves_beside), straight.metric("adam_beta2")) == (["clip_grad", "weight_decay"], {})
+    place = as_it_stood(straight, 8)
+    place.pretrain(*CURVES, resume=True)
+    same_to_the_bit(place, straight, tmp_path)
 
 
 def wait_for(condition, program, seconds=60.0):
@@ -136,8 +160,8 @@ def test_a_finished_run_resumes_to_its_report(straight, as_it_stood):
     ("override", "message"),
     [
         ("model.ffn_hidden_size=96", "model.ffn_hidden_size: got 96; expected 64, as in the checkpoint"),
-        ("phases.0.learning_rate.to=5e-3", "learning_rate segments[0].end_value: got 0.005; expected 0.01"),
-        ("phases.0.mixture.code=2", "phases[0]"),
+        ("phases.0.learning_rate.to=5e-3", "learning_rate, the segment from 0 tokens on: to: got 0.005; expected 0.01"),
+        ("phases.0.mixture.code=2", "phases[0].mixture.code: got 2; expected 1, as in the 2.05K tokens"),
         ("sources.web.holdout=0.2", "sources.web.holdout: got 0.2; expected 0.05, as in the checkpoint"),
     ],
 )
@@ -155,7 +179,7 @@ def test_a_changed_past_is_one_line(straight, as_it_stood):
     place = as_it_stood(straight, 8)
     finished = place.annealmix("pretrain", place.recipe("seed=8"), "--resume")
     assert finished.status == 2
-    assert f"annealmix: {place.folder / 'recipe.yaml'}: seed: 8, but up to sample 64" in finished.errors
+    assert f"annealmix: {place.folder / 'recipe.yaml'}: seed: got 8; expected 7, as in the 2.05K tokens" in finished.errors
     assert "Traceback" not in finished.errors
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mixer.loader import Batch, GlobalBatch
+from schedulers.hyperparameters import Values
 from tools.recipe.load import apply_override, parse_recipe
 from tools.recipe.planned import Plan
 from tools.recipe.resolve import resolve
@@ -88,6 +89,12 @@ def tiny_plan() -> Callable[..., Plan]:
 @pytest.fixture(scope="session")
 def tiny_batch() -> Callable[..., GlobalBatch]:
     return make_batch
+
+
+@pytest.fixture(scope="session")
+def tiny_values() -> Callable[..., Values]:
+    """What a step of the tiny recipe is given, at a learning rate: ``tiny_values(1e-2, "optimizer.clip_grad=0.5")``."""
+    return lambda rate, *changes: make_plan(*changes).hyperparameters.at(0)._replace(learning_rate=rate)
 
 
 @pytest.fixture(scope="module")

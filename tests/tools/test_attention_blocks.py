@@ -121,12 +121,14 @@ MLP_ONLY = (*SELECTIVE, "model.recompute_modules=[mlp]")
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("changes", [FULL, SELECTIVE, MLP_ONLY], ids=["full", "selective", "mlp"])
-def test_recomputed_activations_give_the_same_loss_and_gradients(new_engine, tiny_recipe, tiny_batch, changes, dropout):
+def test_recomputed_activations_give_the_same_loss_and_gradients(
+    new_engine, tiny_recipe, tiny_batch, tiny_values, changes, dropout
+):
     results = []
     for recompute in ((), changes):
         engine = new_engine(tiny_recipe(*recompute, f"model.hidden_dropout={dropout}"))
         assert bool(engine.model.config.recompute_granularity) is bool(recompute)
-        result = engine.step(tiny_batch(), 1e-2)
+        result = engine.step(tiny_batch(), tiny_values(1e-2))
         gradients = {name: parameter.main_grad.clone() for name, parameter in engine.model.named_parameters()}
         results.append((result.sums, result.gradient_norm, gradients))
     (sums, norm, gradients), (their_sums, their_norm, their_gradients) = results

@@ -9,7 +9,7 @@ from tools.pretrain.checkpoint_store import CheckpointStore, check
 from tools.pretrain.state import RunState
 
 STATE = RunState(
-    0, consumed_samples=0, consumed_tokens=0, history={}, schedule={}, batch_size=[[0, 4]], model={}, sources={}
+    0, consumed_samples=0, consumed_tokens=0, history={}, hyperparameters={}, batch_size=[[0, 4]], model={}, sources={}
 )
 
 

@@ -40,11 +40,11 @@ def within(seconds):
 
 
 @pytest.fixture
-def engine(new_engine, tiny_recipe, tiny_batch):
+def engine(new_engine, tiny_recipe, tiny_batch, tiny_values):
     """A model two steps old."""
     engine = new_engine(tiny_recipe())
     for step in range(2):
-        engine.step(tiny_batch(step), 1e-2)
+        engine.step(tiny_batch(step), tiny_values(1e-2))
     return engine
 
 
@@ -129,7 +129,7 @@ def test_gradients_are_finalized(tiny_recipe):
     assert transformer_config(tiny_recipe()).finalize_model_grads_func is finalize_model_grads
 
 
-def test_the_engine_finalizes_with_the_tokens_of_the_whole_batch(engine, tiny_batch, monkeypatch):
+def test_the_engine_finalizes_with_the_tokens_of_the_whole_batch(engine, tiny_batch, tiny_values, monkeypatch):
     """Called once a step; without it nothing is averaged over ranks nor divided by the supervised tokens."""
     calls = []
     stock = engine.model.config.finalize_model_grads_func
@@ -139,7 +139,7 @@ def test_the_engine_finalizes_with_the_tokens_of_the_whole_batch(engine, tiny_ba
         stock(model, num_tokens, *arguments, **options)
 
     monkeypatch.setattr(engine.model.config, "finalize_model_grads_func", counted)
-    engine.step(tiny_batch(2, micro_batches=3), 1e-2)
+    engine.step(tiny_batch(2, micro_batches=3), tiny_values(1e-2))
     assert calls == [3 * 2 * 12]
 
 
@@ -154,10 +154,10 @@ def losses_of(engine, batch):
     return sums.tolist()
 
 
-def test_the_loss_of_a_step_is_what_the_model_gave(engine, tiny_batch):
+def test_the_loss_of_a_step_is_what_the_model_gave(engine, tiny_batch, tiny_values):
     batch = tiny_batch(2)
     expected = losses_of(engine, batch)
-    sums = engine.step(batch, 1e-2).sums
+    sums = engine.step(batch, tiny_values(1e-2)).sums
     assert sums.loss == expected
     assert sums.tokens == [24.0, 24.0]
 
@@ -180,22 +180,22 @@ def test_what_megatron_does_to_the_loss_afterwards_is_not_logged(tiny_batch):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("distributed", [True, False])
 def test_a_loaded_optimizer_goes_on_as_the_uninterrupted_one(
-    new_engine, tiny_recipe, tiny_batch, folder, precision, distributed
+    new_engine, tiny_recipe, tiny_batch, tiny_values, folder, precision, distributed
 ):
     changes = f"precision={precision}", f"parallelism.use_distributed_optimizer={str(distributed).lower()}"
     straight, fresh = new_engine(tiny_recipe(*changes)), new_engine(tiny_recipe(*changes, "seed=8"))
     for step in range(3):
-        straight.step(tiny_batch(step), 1e-2)
+        straight.step(tiny_batch(step), tiny_values(1e-2))
     save_weights(folder, straight.model, straight.optimizer)
     load_weights(folder, fresh.model, fresh.optimizer)
     same_to_the_bit(fresh, straight)
     for step in (3, 4):
-        ours, theirs = (engine.step(tiny_batch(step), 5e-3) for engine in (fresh, straight))
+        ours, theirs = (engine.step(tiny_batch(step), tiny_values(5e-3)) for engine in (fresh, straight))
         assert (ours.sums, ours.gradient_norm) == (theirs.sums, theirs.gradient_norm)
         same_to_the_bit(fresh, straight)
 
 
-def test_every_parameter_counts_its_own_steps(new_engine, tiny_recipe, tiny_batch, engine, folder):
+def test_every_parameter_counts_its_own_steps(new_engine, tiny_recipe, tiny_batch, tiny_values, engine, folder):
     save_weights(folder, engine.model, engine.optimizer)
     fresh = new_engine(tiny_recipe("seed=8"))
     load_weights(folder, fresh.model, fresh.optimizer)
@@ -203,7 +203,7 @@ def test_every_parameter_counts_its_own_steps(new_engine, tiny_recipe, tiny_batc
     assert len(counts) == 15  # embedding, output, last norm; 4 matrices and 2 norms in each of 2 layers
     assert len({count.data_ptr() for count in counts}) == len(counts)
     assert [float(count) for count in counts] == [2.0] * len(counts)
-    fresh.step(tiny_batch(2), 1e-2)
+    fresh.step(tiny_batch(2), tiny_values(1e-2))
     assert [float(state["step"]) for _, _, state in parameters_and_state(fresh)] == [3.0] * len(counts)
 
 
@@ -237,11 +237,11 @@ def test_weights_alone_can_be_loaded(new_engine, tiny_recipe, engine, folder):
         ("model.share_embeddings_and_output_weights=true",),
     ],
 )
-def test_the_update_is_measured_as_by_brute_force(new_engine, tiny_recipe, tiny_batch, changes):
+def test_the_update_is_measured_as_by_brute_force(new_engine, tiny_recipe, tiny_batch, tiny_values, changes):
     engine = new_engine(tiny_recipe(*changes))
     for step, learning_rate in enumerate([1e-2, 3e-3, 1e-2]):
         before = [parameter.detach().double() for _, parameter, _ in parameters_and_state(engine)]
-        engine.step(tiny_batch(step), learning_rate)
+        engine.step(tiny_batch(step), tiny_values(learning_rate, *changes))
         after = [parameter.detach().double() for _, parameter, _ in parameters_and_state(engine)]
         change = sum(float((new - old).square().sum()) for new, old in zip(after, before, strict=True))
         total = sum(float(new.square().sum()) for new in after)

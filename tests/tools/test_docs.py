@@ -15,10 +15,13 @@ from pydantic_core import PydanticUndefined
 
 from schedulers.shapes import SHAPES
 from tools.cli import app, main
-from tools.plan import plan_json
+from tools.plan.tables import plan_json
+from tools.recipe.batches import Doubling, LinearSteps
+from tools.recipe.curves import CyclesSpec, SegmentSpec, WavesSpec
 from tools.recipe.load import parse_recipe
+from tools.recipe.named_schedules import BY_NAME
 from tools.recipe.resolve import resolve
-from tools.recipe.schema import LearningRate, Model, PhaseSpec, Recipe
+from tools.recipe.schema import LrMultipliers, Model, PhaseSpec, Recipe
 from tools.recipe.source_spec import FromMegatron, SourceSpec
 from tools.recipe.yaml_file import parse_yaml
 
@@ -34,7 +37,10 @@ SECTIONS = {
     "`sources.NAME`": SourceSpec,
     "`from_megatron`": FromMegatron,
     "`phases[]`": PhaseSpec,
-    "`phases[].learning_rate`": LearningRate,
+    "`phases[].learning_rate`": SegmentSpec,
+    "`phases[].learning_rate` of waves": WavesSpec,
+    "`phases[].learning_rate` of cycles": CyclesSpec,
+    "`optimizer.lr_multipliers`": LrMultipliers,
     **{
         f"`{name}`": type(field.default)
         for name, field in Recipe.model_fields.items()
@@ -180,9 +186,26 @@ def test_tables_of_keys_match_the_schema(heading):
     assert {row[0].strip("`"): row[1] for row in table(RECIPES, heading)} == fields
 
 
+def test_every_named_schedule_has_its_row():
+    rows = {row[0].strip("`"): row[1:3] for row in table(RECIPES, "`learning_rate`")}
+    assert list(rows) == list(BY_NAME)
+    for name, (needs, takes) in rows.items():
+        fields = {key: field for key, field in BY_NAME[name].model_fields.items() if key != "schedule"}
+        assert set(re.findall(r"`(\w+)`", needs)) == {key for key, field in fields.items() if field.is_required()}
+        defaults = {key: field.default for key, field in fields.items() if not field.is_required()}
+        stated = {key: default or "None" for key, default in re.findall(r"`(\w+)` ?([^,]*)", takes)}
+        assert stated == {key: str(default) for key, default in defaults.items()}, name
+
+
+def test_batch_ramps_in_words_have_their_keys():
+    rows = [set(re.findall(r"`(\w+)`", row[0])) for row in table(RECIPES, "Batch ramps")]
+    sections = [{field.alias or key for key, field in form.model_fields.items()} for form in (LinearSteps, Doubling)]
+    assert rows == sections
+
+
 def test_every_shape_has_its_row():
     shapes = [row[0].strip("`") for row in table(RECIPES, "Learning rate")]
-    assert shapes == list(SHAPES) == list(get_args(LearningRate.model_fields["shape"].annotation))
+    assert shapes == list(SHAPES) == list(get_args(SegmentSpec.model_fields["shape"].annotation))
 
 
 def test_keys_of_plan_json_are_described():

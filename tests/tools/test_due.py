@@ -19,7 +19,7 @@ def steps_where(plan, question):
     asked = []
     for step in range(1, plan.batches.num_steps + 1):
         samples = plan.batches.first_sample(step - 1) + plan.batches.batch_size(step - 1)
-        nothing = {"history": {}, "schedule": {}, "batch_size": [], "model": {}, "sources": {}}
+        nothing = {"history": {}, "hyperparameters": {}, "batch_size": [], "model": {}, "sources": {}}
         if question(due, RunState(step, samples, samples * length, **nothing)):
             asked.append(step)
     return asked
@@ -49,13 +49,13 @@ def test_checkpoints(tiny_plan, every, steps):
 
 def test_before_a_decay_inside_a_step_no_token_of_it_is_consumed(tiny_plan):
     plan = tiny_plan(PHASES)
-    assert plan.schedule.decay_starts() == (416,)
+    assert plan.decay_starts == (416,)
     assert steps_where(plan, Due.is_before_decay) == [6]
 
 
 def test_before_a_decay_that_starts_with_a_step(tiny_plan):
     plan = tiny_plan(PHASES, "phases.1.tokens=256")
-    assert plan.schedule.decay_starts() == (384,)
+    assert plan.decay_starts == (384,)
     assert steps_where(plan, Due.is_before_decay) == [6]
 
 
@@ -66,9 +66,16 @@ def test_each_decay_has_its_own(tiny_plan):
     assert steps_where(tiny_plan(again), Due.is_before_decay) == [2, 4]
 
 
+def test_a_wave_is_no_decay(tiny_plan):
+    waves = "{waves: 3, trough: 1e-3, to: 5e-3}"
+    plan = tiny_plan(PHASES, f"phases.1.learning_rate={waves}")
+    assert len(plan.schedule.decay_starts()) == 4
+    assert plan.decay_starts == (416,)
+
+
 def test_a_decay_from_the_start_has_nothing_before_it(tiny_plan):
     plan = tiny_plan("phases.0.learning_rate={from: 1e-2, to: 1e-3}")
-    assert plan.schedule.decay_starts() == (0,)
+    assert plan.decay_starts == (0,)
     assert steps_where(plan, Due.is_before_decay) == []
 
 

@@ -7,13 +7,13 @@ import pytest
 
 from mixer.ledger import Ledger
 from mixer.windows import Windows
-from tools.changes import changes_since
+from schedulers.words import format_tokens
 from tools.errors import UserError
-from tools.plan import show_plan
+from tools.plan.changes import changes_since
+from tools.plan.command import show_plan
 from tools.pretrain.state import RunState
 from tools.recipe.continued import continued, continued_plan, model_identity, read_state, row_settings
 from tools.recipe.load import load_recipe
-from tools.recipe.numbers import format_tokens
 from tools.recipe.resolve import resolve
 
 AT = 64  # of 128 samples, in the middle of the phase `stable`, which runs from 32 to 84
@@ -27,7 +27,7 @@ def state_of(plan, consumed_samples):
         consumed_samples=consumed_samples,
         consumed_tokens=consumed_samples * length,
         history=json.loads(json.dumps(plan.history.to_json())),
-        schedule=plan.schedule.to_dict(),
+        hyperparameters=plan.hyperparameters.to_dict(),
         batch_size=[list(entry) for entry in plan.batches.ramp.entries],
         model=model_identity(plan.recipe, plan.vocab_size),
         sources=json.loads(json.dumps(row_settings(plan.recipe))),
@@ -137,7 +137,10 @@ def test_a_skipped_document_is_not_read_from_the_checkpoint_on(place):
     assert rows_read(after, "web", 0, AT) == rows_read(before, "web", 0, AT)
     (note,) = changes_since(state_of(before, AT), after).notes
     assert note == f"skip_documents: web {document} in {len(gone)} rows, from here on"
-    with pytest.raises(UserError, match=r": skip_documents.web\[0\]: None, but up to sample"):
+    with pytest.raises(
+        UserError,
+        match=rf": skip_documents.web: got no document {document}; expected document {document} among them, as in the 2.3K tokens",
+    ):
         edited(place, after, at=AT + 8)
     more = edited(place, after, f"skip_documents={{web: [{document}, 0]}}", at=AT + 8)
     assert [skip.start for skip in more.history.document_skips] == [AT, AT + 8]
@@ -154,9 +157,9 @@ def test_a_document_that_is_not_there_is_named(place):
         ("sources.web.windows=packed", "resume: sources.web.windows: got packed; expected none, as in the checkpoint"),
         ("sources.web.attention=document", "resume: sources.web.attention: got document; expected window"),
         ("validation.holdout=0.2", ""),
-        ("sources.web.shuffle=off", "recipe.yaml: sources.web.shuffle: off, but up to sample"),
+        ("sources.web.shuffle=off", "recipe.yaml: sources.web.shuffle: got off; expected each_epoch, as in the 2.05K"),
         ("sequence_length=64", "resume: sequence_length: got 64; expected 32, as in the checkpoint"),
-        ("sources.web.epoch_offset=true", "resume: sources.web.epoch_offset: got True; expected False"),
+        ("sources.web.epoch_offset=true", "resume: sources.web.epoch_offset: got true; expected false"),
         ("model.hidden_size=64", "resume: model.hidden_size: got 64; expected 32, as in the checkpoint"),
         ("phases.0.mixture_ramp=linear", "phases[0].mixture_ramp"),
         ("sources.sft.overlong=drop", ""),
@@ -269,7 +272,7 @@ def test_plan_shows_what_changes_in_tokens(place, checkpoint, capsys):
     assert found["changes"]["notes"] == [
         "phase decay: was 2.69K to 4.1K, now 2.69K to 5.5K",
         "phase decay: other weights",
-        "learning rate: changes ahead",
+        "learning rate: from 2.69K tokens on: schedule ends 1.41K later",
     ]
     show_plan(recipe, [], plot=None, as_json=False, resume_from=checkpoint.parents[1])
     printed = capsys.readouterr().out
@@ -290,3 +293,70 @@ def test_rows_keep_their_tokens_when_data_grows(place, grow):
         plan.sources["web"].fill(rows, out, rows)
         read.append(out.tokens.tobytes())
     assert read[0] == read[1]
+
+
+RAMP = "global_batch_size={from: 8, double_at: [1024]}"
+
+
+@pytest.mark.parametrize(
+    ("began", "now", "message"),
+    [
+        ((), ("phases.0.learning_rate.to=5e-3",), "learning_rate, the segment from 0 tokens on: to: got 0.005"),
+        (
+            ("phases.1.learning_rate={waves: 2, trough: 1e-3, to: 5e-3}",),
+            ("phases.1.learning_rate={waves: 2, trough: 2e-3, to: 5e-3}",),
+            "learning_rate, the segment from 1.02K tokens on: to: got 0.002; expected 0.001, as the checkpoint",
+        ),
+        (
+            (),
+            ("phases.1.weight_decay={to: 0}",),
+            "weight_decay, the segment from 0 tokens on: end: got 1024; expected 2048",
+        ),
+        (
+            ("phases.1.clip_grad={to: 0.1}",),
+            (),
+            "clip_grad, the segment from 0 tokens on: end: got 2048; expected 1024",
+        ),
+        ((), ("optimizer.adam_beta2=0.99",), "resume: optimizer.adam_beta2: got 0.99; expected 0.95"),
+        ((), ("optimizer.lr_multipliers.embedding=2",), "optimizer.lr_multipliers.embedding: got 2.0; expected 1.0"),
+        ((RAMP,), (RAMP, "coupling={rule: sqrt, reference: 8}"), "resume: coupling: got sqrt to 8; expected none"),
+    ],
+)
+def test_curves_behind_the_checkpoint_are_locked(place, began, now, message):
+    with pytest.raises(UserError) as error:
+        edited(place, planned(place, *began), *now)
+    assert message in str(error.value)
+    assert "the past is fixed; " in str(error.value)
+
+
+def test_curves_ahead_may_change(place):
+    more = "phases.2.weight_decay={to: 0}", "phases.2.clip_grad=0.5", "phases.2.learning_rate={cycles: 2, to: 1e-3}"
+    plan = edited(place, planned(place), *more, "optimizer.adam_beta1=0.8")
+    assert list(plan.curves_beside) == ["weight_decay", "clip_grad"]
+    assert edited(place, planned(place), *more, at=0).hyperparameters == plan.hyperparameters
+
+
+def test_a_coupled_rate_goes_by_the_batches_that_were(place):
+    """Batches of 8 to the checkpoint, 16 from there on; before it nothing is what the new ramp says."""
+    coupled = "coupling={rule: linear, reference: 8}"
+    before = planned(place, coupled)
+    after = edited(place, before, coupled, "global_batch_size=16")
+    assert after.batches.ramp.entries == ((0, 8), (AT * 32, 16))
+    rates = [after.learning_rate.value(tokens) / after.schedule.value(tokens) for tokens in (32, AT * 32 - 1, AT * 32)]
+    assert rates == [1.0, 1.0, 2.0]
+
+
+def test_a_decay_under_way_is_cut_and_keeps_its_pace(place):
+    """It runs from 2,688 to 4,096 tokens, and ends at the checkpoint of 3,200; what follows is free."""
+    before = planned(place)
+    begun = before.recipe.model_dump(mode="json", by_alias=True, exclude_none=True)["phases"]
+    cut = {**begun[2], "tokens": 512, "learning_rate": {"to": 1e-4, "over": 1408}}
+    phases = [*begun[:2], cut, {"name": "held", "tokens": 896, "learning_rate": "constant"}]
+    after = edited(place, before, f"phases={json.dumps(phases)}", at=100)
+    assert [after.schedule.value(tokens) for tokens in range(0, 3200, 100)] == [
+        before.schedule.value(tokens) for tokens in range(0, 3200, 100)
+    ]
+    assert after.schedule.value(4000) == before.schedule.value(3200)
+    stretched = {**cut, "learning_rate": {"to": 1e-4, "over": 2000}}
+    with pytest.raises(UserError, match=r"learning_rate, the segment from 2.69K tokens on: end: got 4704; expected 4096"):
+        edited(place, before, f"phases={json.dumps([*begun[:2], stretched, phases[3]])}", at=100)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mixer.ledger import Ledger
 from tools.errors import UserError
-from tools.plan import mixture_curves
+from tools.plan.picture import mixture_curves
 from tools.recipe.feasible import with_share
 from tools.recipe.load import load_recipe
 from tools.recipe.resolve import resolve

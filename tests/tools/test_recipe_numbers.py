@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from tools.recipe.numbers import format_tokens, parse_count, parse_real
+from tools.recipe.numbers import parse_count, parse_real
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,3 @@ def test_what_is_no_real_is_refused(written):
 @given(st.integers(0, 2**63 - 1))
 def test_a_count_comes_back_from_its_digits(count):
     assert parse_count(str(count)) == count
-
-
-@given(st.integers(1, 10**16))
-def test_formatted_tokens_are_within_half_a_percent(count):
-    assert abs(parse_real(format_tokens(count)) - count) <= 0.005 * count
-
-
-def test_formatted_tokens():
-    written = [format_tokens(n) for n in (0, 999, 1000, 65_536, 1_250_000, 15 * 10**12)]
-    assert written == ["0", "999", "1K", "65.5K", "1.25M", "15T"]

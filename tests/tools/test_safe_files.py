@@ -23,7 +23,7 @@ from tools.runtime.safe_files import check_metadata
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 STATE = RunState(
-    1, consumed_samples=4, consumed_tokens=64, history={}, schedule={}, batch_size=[[0, 4]], model={}, sources={}
+    1, consumed_samples=4, consumed_tokens=64, history={}, hyperparameters={}, batch_size=[[0, 4]], model={}, sources={}
 )
 NORM, EMBEDDING = "decoder.final_layernorm.weight", "embedding.word_embeddings.weight"
 
@@ -39,10 +39,10 @@ class Payload:
 
 
 @pytest.fixture(scope="module")
-def trained(new_engine, tmp_path_factory, tiny_recipe, tiny_batch):
+def trained(new_engine, tmp_path_factory, tiny_recipe, tiny_batch, tiny_values):
     """The store of a run of one step, and its engine."""
     engine = new_engine(tiny_recipe())
-    engine.step(tiny_batch(), 1e-2)
+    engine.step(tiny_batch(), tiny_values(1e-2))
     store = CheckpointStore(tmp_path_factory.mktemp("trained"))
     store.write(
         STATE,

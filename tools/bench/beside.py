@@ -58,7 +58,7 @@ def _step_s(plan: Plan, engine: Engine, batches: Iterator[GlobalBatch]) -> float
     synchronize()
     began = time.perf_counter()
     batch = next(batches)
-    engine.step(batch, plan.schedule.value(batch.first_sample * plan.recipe.sequence_length))
+    engine.step(batch, plan.hyperparameters.at(batch.first_sample * plan.recipe.sequence_length))
     synchronize()
     return time.perf_counter() - began
 

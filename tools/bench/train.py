@@ -116,7 +116,7 @@ def engine_alone(plan: Plan) -> Iterator[tuple[Engine, Layout]]:
     try:
         processes.seed_everything(plan.recipe.seed)
         model = build_model(plan.recipe, plan.vocab_size)
-        yield Engine(plan.recipe, model, build_optimizer(plan.recipe, model, plan.schedule.value(0))), layout
+        yield Engine(plan.recipe, model, build_optimizer(plan.recipe, model, plan.hyperparameters.at(0).learning_rate)), layout
     finally:
         processes.stop()
 
@@ -176,10 +176,10 @@ def _our_step(plan: Plan, engine: Engine, batches: Iterator[GlobalBatch], record
     inside_ours = Stopwatch()
     with _our_part_of_the_forward_pass(inside_ours):
         batch = next(batches)
-        learning_rate = plan.schedule.value(batch.first_sample * plan.recipe.sequence_length)
-        result = engine.step(batch, learning_rate)
+        values = plan.hyperparameters.at(batch.first_sample * plan.recipe.sequence_length)
+        result = engine.step(batch, values)
         ratio = update_to_weight_ratio(engine.optimizer) if batch.step % 10 == 0 else None
-        recorder.step(batch, result, learning_rate, ratio)
+        recorder.step(batch, result, values, ratio)
     synchronize()
     total = time.perf_counter() - began
     return total, total - result.seconds + inside_ours.seconds
@@ -191,7 +191,7 @@ def _bare_step(plan: Plan, engine: Engine) -> float:
     shape = recipe.micro_batch_size, recipe.sequence_length
     tokens = torch.randint(plan.vocab_size, shape, device=processes.device())
     positions = torch.arange(shape[1], device=processes.device()).expand(shape)
-    micro_batches = recipe.global_batch_size[0][1] // recipe.micro_batch_size
+    micro_batches = plan.batches.ramp.at(0) // recipe.micro_batch_size
 
     def forward(data: Any, model: Any) -> Any:
         losses = model(tokens, positions, None, labels=tokens)

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from schedulers.words import format_tokens
+
 from ..recipe.continued import continued_plan, model_identity, row_settings
 from ..recipe.load import load_recipe
-from ..recipe.numbers import format_tokens
 from ..recipe.planned import Plan
 from ..recipe.resolve import check_batches, resolve
 from ..runtime import processes
@@ -23,7 +24,7 @@ from .opening import open_tracker, versions
 from .progress import Display, LiveLine, Silent
 from .report import draw_run, findings, places
 from .resume import Found, find_checkpoint, make_folder
-from .state import RunState
+from .state import RunState, first_state
 from .surroundings import Surroundings
 from .watch import LeaveRequest
 
@@ -81,18 +82,14 @@ def _train(plan: Plan, found: Found | None, around: Surroundings) -> RunState:
     processes.refuse_packed_pipeline(plan.recipe, plan.sources)
     processes.seed_everything(plan.recipe.seed)
     model = build_model(plan.recipe, plan.vocab_size)
-    optimizer = build_optimizer(plan.recipe, model, plan.schedule.value(state.consumed_tokens))
-    if found:
+    if found and state.step == 0:  # weights to begin with; the optimizer takes its own copy of them
+        load_weights(found[0], model, None)
+    optimizer = build_optimizer(plan.recipe, model, plan.hyperparameters.at(state.consumed_tokens).learning_rate)
+    if found and state.step:
         load_weights(found[0], model, optimizer)
+    if found:
         around.display.say(f"going on from {found[0]}, {format_tokens(state.consumed_tokens)} tokens")
     return Trainer(plan, Engine(plan.recipe, model, optimizer), state, around).run()
-
-
-def first_state() -> RunState:
-    """A run before its first step."""
-    return RunState(
-        step=0, consumed_samples=0, consumed_tokens=0, history={}, schedule={}, batch_size=[], model={}, sources={}
-    )
 
 
 def _with_plan(state: RunState, plan: Plan) -> RunState:
@@ -100,7 +97,7 @@ def _with_plan(state: RunState, plan: Plan) -> RunState:
     return replace(
         state,
         history=plan.history.to_json(),
-        schedule=plan.schedule.to_dict(),
+        hyperparameters=plan.hyperparameters.to_dict(),
         batch_size=[list(entry) for entry in plan.batches.ramp.entries],
         model=model_identity(plan.recipe, plan.vocab_size),
         sources={**state.sources, **row_settings(plan.recipe)},

@@ -14,7 +14,7 @@ class Due:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._joints = tuple(phase.end_tokens for phase in plan.phases[:-1])
-        self._decay_starts = plan.schedule.decay_starts()
+        self._decay_starts = plan.decay_starts
 
     def validation(self, state: RunState) -> bool:
         """Every ``validation.every`` tokens, at each joint between phases, and at the end."""

@@ -37,7 +37,11 @@ class LayerProbe:
         self._model = layered(engine.model, recipe, name="layers", kinds=kinds)
         section = recipe.layers
         self._probe = open_probe(
-            section.probe, sequence_length=recipe.sequence_length, windows=section.windows, special=kinds.special
+            section.probe,
+            sequence_length=recipe.sequence_length,
+            windows=section.windows,
+            special=kinds.special,
+            rows=self._model.rows,
         )
 
     def metrics(self, *, begin: bool) -> dict[str, float]:

@@ -5,7 +5,8 @@ import json
 import platform
 import subprocess
 
-from ..plan import draw_plan, plan_json
+from ..plan.picture import draw_plan
+from ..plan.tables import plan_json
 from ..recipe.planned import Plan
 from ..recipe.yaml_file import write_yaml
 from ..runtime.processes import Layout

@@ -6,7 +6,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..recipe.numbers import format_tokens
+from schedulers.words import format_tokens
 
 
 class Display(Protocol):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 
 from mixer.loader import GlobalBatch
+from schedulers.hyperparameters import Values
 
 from ..recipe.planned import Plan
 from ..runtime.engine import StepResult
@@ -23,7 +24,7 @@ class Recorder:
         self._reads = reads.open("a", encoding="utf-8") if around.layout.is_first else None
         self._last_step_s = time.perf_counter()
 
-    def step(self, batch: GlobalBatch, result: StepResult, learning_rate: float, update_ratio: float | None) -> None:
+    def step(self, batch: GlobalBatch, result: StepResult, values: Values, update_ratio: float | None) -> None:
         """One step is done."""
         consumed = (batch.first_sample + batch.size) * self._plan.recipe.sequence_length
         speed = batch.size * self._plan.recipe.sequence_length / self._seconds_since_last_step()
@@ -32,12 +33,14 @@ class Recorder:
             tokens=consumed,
             phase=self._plan.phase_at(batch.first_sample).name,
             loss=loss,
-            learning_rate=learning_rate,
+            learning_rate=values.learning_rate,
             tokens_per_second=speed,
         )
+        beside = {"weight_decay": values.weight_decay, "adam_beta2": values.beta2, "clip_grad": values.clip_grad}
         metrics = {
             "loss": loss,
-            "learning_rate": learning_rate,
+            "learning_rate": values.learning_rate,
+            **{name: value for name, value in beside.items() if name in self._plan.curves_beside},
             "gradient_norm": result.gradient_norm,
             "global_batch_size": batch.size,
             "tokens_per_second": speed,

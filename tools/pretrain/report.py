@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from mixer.ledger import Ledger
+from schedulers.words import format_tokens
 
-from ..plan import planned_curves
-from ..recipe.numbers import format_tokens
+from ..plan.picture import planned_curves
 from ..recipe.planned import Plan
 from ..tracking.records import read_lines
 from ..tracking.sent import TrackingFolder
@@ -56,7 +56,7 @@ def account(plan: Plan, consumed_samples: int) -> list[str]:
     the learning rate it was read at: data that comes late in a decay is read at small steps, and weighs less.
     """
     ledger = Ledger(plan.mixture, plan.sources)
-    exposure = ledger.exposure(consumed_samples, plan.schedule.integral)
+    exposure = ledger.exposure(consumed_samples, plan.learning_rate.integral)
     total = sum(exposure.values()) or 1.0
     lines = [
         f"{'source':<12}{'windows':>9}{'tokens':>9}{'supervised':>12}{'epochs':>8}{'worth':>8}{'of the learning':>17}"
@@ -79,7 +79,7 @@ def _losses(plan: Plan, found: dict[str, Curve]) -> list[str]:
 
 
 def _slopes(plan: Plan, curve: Curve | None) -> list[str]:
-    starts = plan.schedule.decay_starts()
+    starts = plan.decay_starts
     if not (curve and starts):
         return []
     slopes = decay_slopes(curve, starts[-1], int(curve[0][-1]))

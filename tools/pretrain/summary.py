@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..recipe.numbers import format_tokens
+from schedulers.words import format_tokens
 
 Curve = tuple[list[float], list[float]]
 

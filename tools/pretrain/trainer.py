@@ -47,11 +47,11 @@ class Trainer:
             self._measure_layers()
         with self._loader() as batches:
             for batch in batches:
-                learning_rate = self.plan.schedule.value(batch.first_sample * self.plan.recipe.sequence_length)
-                result = self.engine.step(batch, learning_rate, stop_requested=self._leave.asked)
+                values = self.plan.hyperparameters.at(batch.first_sample * self.plan.recipe.sequence_length)
+                result = self.engine.step(batch, values, stop_requested=self._leave.asked)
                 self._stop_on_anomaly(batch, result)
                 self._advance(batch)
-                self._recorder.step(batch, result, learning_rate, self._update_ratio(batch))
+                self._recorder.step(batch, result, values, self._update_ratio(batch))
                 if self._due.validation(self.state):
                     self._validate()
                 if self._due.layers(self.state):

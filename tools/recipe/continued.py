@@ -12,11 +12,12 @@ from typing import Any
 
 from mixer.history import History
 from schedulers.batch_size import BatchSizeRamp, Steps
-from schedulers.schedule import Schedule
 
 from ..errors import UserError
 from ..pretrain.checkpoint_store import CheckpointStore, check
 from ..pretrain.state import RunState
+from .changed_past import plain
+from .continued_curves import check_curves
 from .data import holdout_share
 from .lint import lint
 from .load import load_recipe
@@ -58,18 +59,20 @@ def read_state(folder: Path, warn: Callable[[str], None]) -> RunState:
 
 
 def continued_plan(recipe: Recipe, state: RunState, *, where: str) -> Plan:
-    """The plan of a run that goes on from a state.
+    """The plan of a run that goes on from a state; one before the first step has no past.
 
     Raises UserError that names the first field of the model, of a source's rows or of the learning rate that would
     change the past, and both values; DataError for the history's own fields.
     """
+    if state.step == 0:
+        return resolve(recipe, where=where)
     past = Past(History.from_json(state.history), state.consumed_samples)
     _check_model(recipe, state, where)
     _check_window(recipe, past)
     _check_rows(recipe, state, past)
     plan = resolve(recipe, where=where, past=past)
-    _check_schedule(plan, state)
-    plan = replace(plan, batches=_continued_batches(plan, state))
+    check_curves(plan.hyperparameters, state.curves, state.consumed_tokens)
+    plan = plan.with_batches(_continued_batches(plan, state))
     return replace(plan, warnings=lint(plan))
 
 
@@ -79,8 +82,8 @@ def _check_model(recipe: Recipe, state: RunState, where: str) -> None:
         if wanted.get(name) != state.model.get(name):
             raise UserError(
                 f"resume: model.{name}",
-                got=str(wanted.get(name)),
-                expected=f"{state.model.get(name)}, as in the checkpoint",
+                got=plain(wanted.get(name)),
+                expected=f"{plain(state.model.get(name))}, as in the checkpoint",
                 fix="a checkpoint goes on with the model it was made with",
             )
 
@@ -96,7 +99,8 @@ def _check_window(recipe: Recipe, past: Past) -> None:
     saved = past.history.sequence_length
     if past.at_sample and recipe.sequence_length != saved:
         expected = f"{saved}, as in the checkpoint"
-        raise UserError("resume: sequence_length", got=str(recipe.sequence_length), expected=expected)
+        fix = "put it back, or begin a new run"
+        raise UserError("resume: sequence_length", got=str(recipe.sequence_length), expected=expected, fix=fix)
 
 
 def _check_rows(recipe: Recipe, state: RunState, past: Past) -> None:
@@ -107,8 +111,8 @@ def _check_rows(recipe: Recipe, state: RunState, past: Past) -> None:
             if wanted[name][key] != saved:
                 raise UserError(
                     f"resume: sources.{name}.{key}",
-                    got="none" if wanted[name][key] is None else str(wanted[name][key]),
-                    expected=f"{'none' if saved is None else saved}, as in the checkpoint: rows of it were read",
+                    got=plain(wanted[name][key]),
+                    expected=f"{plain(saved)}, as in the checkpoint: rows of it were read",
                     fix="put it back, or name the data as another source",
                 )
 
@@ -121,23 +125,10 @@ def row_settings(recipe: Recipe) -> dict[str, dict[str, Any]]:
     }
 
 
-def _check_schedule(plan: Plan, state: RunState) -> None:
-    schedule = Schedule.from_dict(state.schedule)
-    difference = schedule.first_difference(plan.schedule, before_tokens=state.consumed_tokens)
-    if difference:
-        field, saved, wanted = difference
-        raise UserError(
-            f"resume: learning_rate {field}",
-            got=f"{wanted}",
-            expected=f"{saved}, as the checkpoint at {state.consumed_tokens:,} tokens has it: the past is fixed",
-            fix="change only what lies ahead",
-        )
-
-
 def _continued_batches(plan: Plan, state: RunState) -> Steps:
     """Steps done as they were done, steps ahead by the recipe's ramp."""
     consumed = state.consumed_tokens
-    wanted = BatchSizeRamp(plan.recipe.global_batch_size)
+    wanted = plan.batches.ramp
     past = [(start, size) for start, size in state.batch_size if start < consumed]
     ahead = [(start, size) for start, size in wanted.entries if start > consumed]
     return Steps(

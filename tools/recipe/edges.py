@@ -5,6 +5,7 @@ from itertools import accumulate, pairwise
 from mixer.history import History
 
 from ..errors import UserError
+from .numbers import nearest_window
 from .schema import Recipe
 
 
@@ -13,9 +14,12 @@ def sample_edges(recipe: Recipe) -> list[int]:
 
     Edges are rounded from the start of the run, so errors don't add up.
     """
-    length = recipe.sequence_length
-    ends = accumulate(phase.tokens for phase in recipe.phases)
-    return [0, *((2 * tokens + length) // (2 * length) for tokens in ends)]
+    return [nearest_window(tokens, recipe.sequence_length) for tokens in stated_edges(recipe)]
+
+
+def stated_edges(recipe: Recipe) -> list[int]:
+    """The same in tokens, as the recipe states them."""
+    return list(accumulate((phase.tokens for phase in recipe.phases), initial=0))
 
 
 def phase_edges(recipe: Recipe, history: History) -> list[int]:

@@ -15,6 +15,7 @@ from mixer.spans import Cap, DocumentSkip, Ramp, Skip, Span
 
 from ..errors import UserError
 from .caps import caps_of, check_caps, stopped_early
+from .changed_past import check_past
 from .edges import mixtures, sample_edges
 from .past import Past, fresh_history
 from .schema import Recipe
@@ -45,6 +46,8 @@ def _lay_out(recipe: Recipe, sources: Mapping[str, Source], past: Past | None, w
             skips=[Skip(first, end) for first, end in changed.skip_samples],
             document_skips=skips,
         )
+        if past:
+            check_past(past, history, changed, sources, where)
         joined = past.history.continue_with(history, past.at_sample) if past else history
         return stopped_early(changed, joined, past.at_sample if past else 0)
 

@@ -1,16 +1,17 @@
 """What a plan allows and its author probably didn't mean, a line each with what to do."""
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 
 from mixer.epochs import allowed_draws
 from mixer.manifest import Manifest
+from schedulers.lint import Finding
+from schedulers.lint import lint as lint_schedule
+from schedulers.words import format_tokens
 
 from .caps import capped
 from .edges import sample_edges
 from .from_run import prefixes_without_source, real_prefix
-from .numbers import format_tokens
 from .planned import Plan
 from .schema import Recipe
 
@@ -37,18 +38,32 @@ def _weight_warnings(recipe: Recipe) -> Iterator[str]:
 
 
 def _schedule_warnings(plan: Plan) -> Iterator[str]:
-    schedule, length = plan.schedule, plan.recipe.sequence_length
-    if schedule.value(0) == 0:
-        yield "phases[0].learning_rate: the first step has a learning rate of 0 and learns nothing; start above 0"
-    for jump in schedule.jumps():
-        yield f"learning_rate: jumps from {jump.left:g} to {jump.right:g} at {format_tokens(jump.tokens)} tokens"
-    last_step = plan.batches.first_sample(plan.batches.num_steps - 1) * length
-    target, reached = schedule.segments[-1].last_value, schedule.value(last_step)
-    if target > 0 and reached > 2 * target:
-        yield f"learning_rate: the last step runs at {reached:g}, not at {target:g}; the decay ends after it"
-    if plan.batches.leftover_samples:
-        left = plan.batches.leftover_samples
-        yield f"global_batch_size: the last {left} windows ({format_tokens(left * length)} tokens) fill no batch"
+    """What `schedulers.lint` finds, each with its place in the recipe."""
+    for finding in lint_schedule(plan.schedule, plan.batches):
+        if not (finding.is_jump and _is_asked_for(plan, finding)):
+            yield f"{_place(plan, finding)}: {finding.text}"
+
+
+def _is_asked_for(plan: Plan, jump: Finding) -> bool:
+    """Whether a jump lies inside what one key lays: cycles restart with one, and so do named schedules of steps."""
+    assert jump.segment is not None, "a jump is where a segment begins"
+    begins = plan.schedule.segments[jump.segment].start_tokens
+    return begins not in {sample * plan.recipe.sequence_length for sample in _stating(plan).values()}
+
+
+def _place(plan: Plan, finding: Finding) -> str:
+    """The key that a finding is about: of a segment, in the phase that stated it."""
+    if finding.segment is None:
+        return {"learning_rate": "learning_rate", "batch_size": "global_batch_size"}[finding.about]
+    begins = plan.schedule.segments[finding.segment].start_tokens
+    stating = [i for i, sample in _stating(plan).items() if sample * plan.recipe.sequence_length <= begins]
+    return f"phases[{stating[-1]}].learning_rate" if stating else "learning_rate"
+
+
+def _stating(plan: Plan) -> dict[int, int]:
+    """The phases that state a learning rate, and the sample where each begins."""
+    edges = enumerate(sample_edges(plan.recipe)[:-1])
+    return {index: sample for index, sample in edges if plan.recipe.phases[index].learning_rate is not None}
 
 
 def _source_warnings(recipe: Recipe) -> Iterator[str]:
@@ -98,9 +113,6 @@ def _cap_warnings(plan: Plan) -> Iterator[str]:
 
 
 def _last_read(plan: Plan, name: str) -> str:
-    """Where the source's last window ends: the first sample before which all is read that the run reads of it."""
-    read = plan.mixture.reads(plan.total_samples)[name]
-    if not read:
-        return "from the start"
-    end = bisect_left(range(plan.total_samples), read, key=lambda sample: plan.mixture.reads(sample)[name])
-    return f"at {format_tokens(end * plan.recipe.sequence_length)} tokens"
+    """Where the source's last window ends."""
+    end = plan.mixture.read_by(name)
+    return f"at {format_tokens(end * plan.recipe.sequence_length)} tokens" if end else "from the start"

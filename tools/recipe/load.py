@@ -62,12 +62,13 @@ def _short(value: Any) -> str:
 
 
 def dotted(place: Iterable[int | str]) -> str:
-    """A place in the recipe as people write it.
+    """A place in the recipe as people write it; which kind of section stands there, in brackets, is left out.
 
-    >>> dotted(("phases", 2, "tokens"))
-    'phases[2].tokens'
+    >>> dotted(("phases", 2, "learning_rate", "(waves)", "to"))
+    'phases[2].learning_rate.to'
     """
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+    named = [part for part in place if isinstance(part, int) or not part.startswith("(")]
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in named).lstrip(".")
 
 
 def apply_override(document: dict[str, Any], override: str) -> None:

@@ -1,7 +1,7 @@
 """What a recipe comes to: the plan that every part of a run reads from, phase by phase in whole windows."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -9,12 +9,18 @@ from mixer.epochs import epochs_of
 from mixer.history import History
 from mixer.mixture import Mixture
 from mixer.rows import Source
+from schedulers.batch_ramps import Coupled
 from schedulers.batch_size import Steps
+from schedulers.hyperparameters import Hyperparameters, as_schedule
+from schedulers.parts import parts
 from schedulers.schedule import Schedule
 
 from .edges import phase_edges
 from .schema import Recipe
 from .shares import divisor, shares_of, stretch_at
+
+# The curves beside the learning rate: their keys in a recipe, and their names in Hyperparameters.
+BESIDE = {"weight_decay": "weight_decay", "adam_beta2": "beta2", "clip_grad": "clip_grad"}
 
 
 @dataclass(frozen=True)
@@ -51,12 +57,35 @@ class Plan:
     """A recipe with its numbers resolved: what every part of a run reads from."""
 
     recipe: Recipe
-    schedule: Schedule
+    hyperparameters: Hyperparameters
     batches: Steps
     history: History
     sources: Mapping[str, Source]
     vocab_size: int
     warnings: tuple[str, ...] = ()
+
+    @property
+    def learning_rate(self) -> Schedule | Coupled:
+        """What each step runs at, by the tokens consumed before it."""
+        rate = self.hyperparameters.learning_rate
+        assert isinstance(rate, Schedule | Coupled), "a recipe's learning rate is a curve"
+        return rate
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate as segments; where it is coupled, that at the reference batch size."""
+        return as_schedule(self.hyperparameters.learning_rate)
+
+    @cached_property
+    def decay_starts(self) -> tuple[int, ...]:
+        """Where the learning rate begins to decay: branches start there. The fall of a wave is no decay."""
+        return tuple(part.start_tokens for part in parts(self.schedule) if part.kind == "decay")
+
+    @property
+    def curves_beside(self) -> dict[str, Schedule]:
+        """The curves beside the learning rate that are more than a number, by their keys in the recipe."""
+        found = {key: getattr(self.hyperparameters, name) for key, name in BESIDE.items()}
+        return {key: curve for key, curve in found.items() if isinstance(curve, Schedule)}
 
     @cached_property
     def mixture(self) -> Mixture:
@@ -72,6 +101,13 @@ class Plan:
     def total_tokens(self) -> int:
         """Tokens of the run."""
         return self.total_samples * self.recipe.sequence_length
+
+    def with_batches(self, batches: Steps) -> "Plan":
+        """The plan with other steps; a learning rate that is coupled to the batch size goes by theirs."""
+        rate, hyperparameters = self.learning_rate, self.hyperparameters
+        if isinstance(rate, Coupled):
+            hyperparameters = replace(hyperparameters, learning_rate=replace(rate, ramp=batches.ramp))
+        return replace(self, batches=batches, hyperparameters=hyperparameters)
 
     @cached_property
     def phases(self) -> tuple[PlannedPhase, ...]:

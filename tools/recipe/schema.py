@@ -8,10 +8,13 @@ decay may span two mixtures, and one mixture may span warmup and stable.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from .batches import Coupling, GlobalBatchSize
+from .curves import CurveSpec, Positive
+from .named_schedules import NamedSchedule
 from .numbers import Count, Real
 from .section import Section, complaint, nearest
 from .source_spec import FromMegatron, SourceSpec
@@ -67,51 +70,27 @@ class Parallelism(Section):
     overlap_param_gather: bool = False
 
 
+class LrMultipliers(Section):
+    """What the learning rate of a group of parameters is multiplied by; each parameter is in one of them.
+
+    A tied embedding is `embedding`; `vectors` are norms and biases, `hidden` all other matrices.
+    """
+
+    embedding: Positive = 1.0
+    hidden: Positive = 1.0
+    output: Positive = 1.0
+    vectors: Positive = 1.0
+
+
 class Optimizer(Section):
-    """Adam with decoupled weight decay, under OptimizerConfig's names."""
+    """Adam with decoupled weight decay, under OptimizerConfig's names; a phase may change some of them."""
 
     weight_decay: Real = 0.1
     adam_beta1: Real = 0.9
     adam_beta2: Real = 0.95
     adam_eps: Real = 1e-8
     clip_grad: Real = 1.0
-
-
-Shape = Literal[
-    "constant", "linear", "cosine", "1-sqrt", "square", "power", "exponential", "half_life", "inverse_sqrt",
-    "power_law", "1-power", "mirror_cosine", "half_cosine", "megatron_exponential",
-]  # fmt: skip
-_TAKES = {"half_life": ("half_life",), "exponent": ("power", "power_law", "1-power")}
-
-
-class LearningRate(Section):
-    """A segment of the curve: ``from`` (the value before, if left out) ``to`` a value, along a shape.
-
-    A plain number stands for a constant at that value; ``constant`` alone holds the value before.
-    """
-
-    start: Real | None = Field(None, alias="from")
-    to: Real | None = None
-    shape: Shape = "linear"
-    half_life: Count | None = None
-    exponent: Real | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _shorthand(cls, value: Any) -> Any:
-        if value == "constant":
-            return {"shape": "constant"}
-        return {"from": value, "to": value, "shape": "constant"} if isinstance(value, int | float | str) else value
-
-    @model_validator(mode="after")
-    def _has_an_end(self) -> Self:
-        if self.shape != "constant" and self.to is None:
-            raise complaint("the value it goes to, as in {to: 3e-4, shape: linear}", got="no value", place="to")
-        for name, shapes in _TAKES.items():
-            if (getattr(self, name) is not None) != (self.shape in shapes):
-                with_shapes = " or ".join(shapes)
-                raise complaint(f"it with shape {with_shapes}, and only there", got=getattr(self, name), place=name)
-        return self
+    lr_multipliers: LrMultipliers = LrMultipliers()
 
 
 class PhaseSpec(Section):
@@ -119,7 +98,10 @@ class PhaseSpec(Section):
 
     name: str
     tokens: Count
-    learning_rate: LearningRate | None = None
+    learning_rate: CurveSpec | None = None
+    weight_decay: CurveSpec | None = None
+    adam_beta2: CurveSpec | None = None
+    clip_grad: CurveSpec | None = None
     mixture: dict[str, Real] | None = None
     mixture_ramp: Literal["linear", "cosine"] | None = None
 
@@ -216,9 +198,11 @@ class Recipe(Section):
     parallelism: Parallelism = Parallelism()
     optimizer: Optimizer = Optimizer()
     micro_batch_size: Annotated[int, Field(gt=0)] = 1
-    global_batch_size: tuple[tuple[Count, Annotated[int, Field(gt=0)]], ...]
+    global_batch_size: GlobalBatchSize
+    coupling: Coupling = Coupling()
     unit: Literal["tokens", "loss_tokens"] = "tokens"
     sources: Annotated[dict[str, SourceSpec], Field(min_length=1)]
+    learning_rate: NamedSchedule | None = None
     phases: Annotated[tuple[PhaseSpec, ...], Field(min_length=1)]
     skip_samples: tuple[tuple[Count, Count], ...] = ()
     skip_documents: dict[str, tuple[Count, ...]] | None = None
@@ -228,12 +212,6 @@ class Recipe(Section):
     layers: Layers = Layers()
     tracking: Tracking = Tracking()
     stop_on: StopOn = StopOn()
-
-    @field_validator("global_batch_size", mode="before")
-    @classmethod
-    def _constant_batch(cls, value: Any) -> Any:
-        """One number is a ramp of one entry; a ramp is a list of [from_tokens, size]."""
-        return value if isinstance(value, list | tuple) else ((0, value),)
 
     @model_validator(mode="after")
     def _has_a_vocabulary(self) -> Self:
@@ -259,6 +237,14 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _tied_embeddings_are_one(self) -> Self:
+        output = self.optimizer.lr_multipliers.output
+        if self.model.share_embeddings_and_output_weights and output != 1.0:
+            expected = "none with tied embeddings: their multiplier is embedding"
+            raise complaint(expected, got=output, place="optimizer.lr_multipliers.output")
+        return self
+
+    @model_validator(mode="after")
     def _loss_tokens_fit_a_window(self) -> Self:
         for name, spec in self.sources.items():
             if (spec.mean_loss_tokens or 0) > self.sequence_length:
@@ -268,12 +254,20 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _first_phase_is_whole(self) -> Self:
-        for key in ("mixture", "learning_rate"):
+        for key in ("mixture",) if self.learning_rate else ("mixture", "learning_rate"):
             if getattr(self.phases[0], key) is None:
                 raise complaint(f"a {key} in the first phase", got="none", place=f"phases[0].{key}")
         if self.phases[0].mixture_ramp:
             expected = "none in the first phase: there is no mixture before it"
             raise complaint(expected, got=self.phases[0].mixture_ramp, place="phases[0].mixture_ramp")
+        return self
+
+    @model_validator(mode="after")
+    def _one_learning_rate(self) -> Self:
+        for index, phase in enumerate(self.phases) if self.learning_rate else ():
+            if phase.learning_rate is not None:
+                expected = "none: learning_rate at the top of the recipe is the schedule of the whole run"
+                raise complaint(expected, got="one", place=f"phases[{index}].learning_rate")
         return self
 
     def _source_names(self) -> Iterator[tuple[str, str]]:

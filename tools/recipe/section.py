@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
@@ -23,9 +23,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 class Section(BaseModel):
-    """A part of the recipe; a key it doesn't have is refused with the nearest one it has."""
+    """A part of the recipe; a key it doesn't have is refused with the nearest one it has.
+
+    ``near`` are keys that would make another kind of section of it: a misspelt one is told from them too.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False)
+    near: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -33,6 +37,6 @@ class Section(BaseModel):
         names = [field.alias or name for name, field in cls.model_fields.items()]
         for key in value if isinstance(value, dict) else ():
             if key not in names and key not in cls.model_fields:
-                near = nearest(str(key), names)
+                near = nearest(str(key), [*names, *cls.near])
                 raise complaint(f"a key that stands here; the nearest is {near}", got=str(key), place=str(key))
         return value

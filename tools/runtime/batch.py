@@ -46,7 +46,7 @@ def to_model_input(batch: Batch) -> ModelInput:
     if segments is not None and has_transformer_engine():
         for name in ("tokens", "labels", "position_ids"):
             fields[name] = fields[name].reshape(1, -1)
-        packed = _packed_sequences(segments)
+        packed = packed_sequences(segments)
     elif segments is not None:
         mask = block_mask(segments)
     return ModelInput(**fields, attention_mask=mask, packed=packed, bins=to_device(batch.bins))
@@ -95,7 +95,7 @@ def segment_boundaries(segments: torch.Tensor) -> torch.Tensor:
     return torch.cat([starts, starts.new_tensor([segments.numel()])]).to(torch.int32)
 
 
-def _packed_sequences(segments: torch.Tensor) -> Any:
+def packed_sequences(segments: torch.Tensor) -> Any:
     """The same boundaries in the form that Transformer Engine's attention takes."""
     from megatron.core.packed_seq_params import PackedSeqParams
 

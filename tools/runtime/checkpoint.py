@@ -22,6 +22,7 @@ from megatron.core.dist_checkpointing.mapping import ShardedObject
 from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest
 from megatron.core.dist_checkpointing.strategies.torch import TorchDistSaveShardedStrategy
+from megatron.core.dist_checkpointing.utils import add_prefix_for_sharding
 from megatron.core.distributed import DistributedDataParallel
 from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
@@ -29,8 +30,10 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from ..errors import UserError
 from .optimizer import links
-from .safe_files import check_metadata
+from .safe_files import check_metadata, refuse_wanted_objects
+from .weight_names import WeightNames
 
+_OURS = WeightNames()
 _FORMAT = {
     "distrib_optim_sharding_type": "fully_reshardable",
     "distrib_optim_fully_reshardable_mem_efficient": False,
@@ -116,11 +119,18 @@ def save_module(folder: Path, module: torch.nn.Module) -> None:
 
 
 @torch.no_grad()
-def load_module(folder: Path, module: torch.nn.Module) -> None:
-    """Read the weights of a model that stands for itself, as ``load_weights`` does."""
-    check_metadata(folder / ".metadata")
-    state = _read(folder, {"model": _module_state(module)})
-    module.load_state_dict(state["model"], strict=False)
+def load_module(folder: Path, module: torch.nn.Module) -> dict[str, Any]:
+    """Read the weights of a model that stands for itself, as ``load_weights`` does, whoever wrote them.
+
+    Returns what ``common.pt`` holds. Objects in the checkpoint (random states) are not read.
+    """
+    found = check_metadata(folder / ".metadata", allow_objects=True)
+    names = WeightNames.of(map(str, found.state_dict_metadata))
+    wanted = _module_state(module, names)
+    refuse_wanted_objects(folder / ".metadata", found, [value.key for value in wanted.values()])
+    state = _read(folder, {"model": wanted})
+    module.load_state_dict(state.pop("model"), strict=False)
+    return state
 
 
 def _read(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -153,10 +163,12 @@ def _model_state(model: DistributedDataParallel) -> Any:
     return _module_state(model.module)
 
 
-def _module_state(module: torch.nn.Module) -> Any:
+def _module_state(module: torch.nn.Module, names: WeightNames = _OURS) -> Any:
     """The model's tensors; objects (Transformer Engine's ``_extra_state``) are pickles and left out."""
-    state = module.sharded_state_dict(metadata=_FORMAT)  # type: ignore[operator]
-    return {name: value for name, value in state.items() if not isinstance(value, ShardedObject)}
+    state = module.sharded_state_dict(metadata={**_FORMAT, **names.metadata})  # type: ignore[operator]
+    state = {name: value for name, value in state.items() if not isinstance(value, ShardedObject)}
+    add_prefix_for_sharding(state, names.prefix)
+    return state
 
 
 def _distributed(optimizer: MegatronOptimizer) -> Iterator[DistributedOptimizer]:

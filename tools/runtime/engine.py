@@ -12,6 +12,7 @@ from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.pipeline_parallel import get_forward_backward_func
 
 from mixer.loader import Batch, GlobalBatch
+from schedulers.hyperparameters import Values
 
 from ..recipe.schema import Recipe
 from .batch import ModelInput, to_model_input
@@ -39,13 +40,13 @@ class Engine:
         self.run = get_forward_backward_func()
         self._draws_random = recipe.model.hidden_dropout > 0 or recipe.model.attention_dropout > 0
 
-    def step(self, batch: GlobalBatch, learning_rate: float, *, stop_requested: bool = False) -> StepResult:
-        """Learn from one global batch; the gradient is that of the mean loss over its supervised tokens."""
+    def step(self, batch: GlobalBatch, values: Values, *, stop_requested: bool = False) -> StepResult:
+        """Learn from one global batch at these values; the gradient is that of the mean loss over supervised tokens."""
         began = time.perf_counter()
         if self._draws_random:  # random states are a function of the step, so none needs saving
             seed_everything(self._recipe.seed, step=batch.step + 1)
         statistics = StepStatistics(len(batch.bins))
-        set_hyperparameters(self.optimizer, self._recipe.optimizer, learning_rate)
+        set_hyperparameters(self.optimizer, self._recipe.optimizer, values)
         self.model.zero_grad_buffer()
         self.optimizer.zero_grad()
         self._forward_backward(batch.micro_batches, statistics, forward_only=False)

@@ -8,14 +8,19 @@ from typing import Any
 import torch
 from megatron.core.pipeline_parallel import get_forward_backward_func
 
-from .batch import block_mask, to_device
+from .batch import block_mask, packed_sequences, to_device
+from .processes import has_transformer_engine
 
 OnLogits = Callable[[int, torch.Tensor], None] | None
 
 
 @dataclass(frozen=True)
 class Window:
-    """A micro-batch to be read: ``tokens``, ``position_ids`` (batch, seq), ``segments`` where there are several."""
+    """A micro-batch to be read: ``tokens``, ``position_ids`` (batch, seq), ``segments`` where there are several.
+
+    With Transformer Engine a micro-batch that has segments is one window: windows laid end to end would reach the
+    layers as (batch x seq, 1, hidden), and its attention ignores a mask.
+    """
 
     tokens: Any
     position_ids: Any
@@ -42,11 +47,20 @@ def _forward_step(
     on_logits: OnLogits, windows: Iterator[tuple[int, Window]], module: torch.nn.Module
 ) -> tuple[torch.Tensor, Callable[..., None]]:
     number, window = next(windows)
-    mask = None if window.segments is None else block_mask(to_device(window.segments))
-    output = module(to_device(window.tokens), to_device(window.position_ids), mask)
+    output = module(to_device(window.tokens), to_device(window.position_ids), **_attention(window.segments))
 
     def finish(logits: torch.Tensor, *, non_loss_data: bool) -> None:
         if on_logits is not None:
             on_logits(number, logits)
 
     return output, finish
+
+
+def _attention(segments: Any) -> dict[str, Any]:
+    """What keeps the segments of a window apart, in the form that the layers take."""
+    if segments is None:
+        return {"attention_mask": None}
+    if not has_transformer_engine():
+        return {"attention_mask": block_mask(to_device(segments))}
+    assert len(segments) == 1, "one window at a time"
+    return {"attention_mask": None, "packed_seq_params": packed_sequences(to_device(segments))}

@@ -1,6 +1,6 @@
 """Megatron's Adam: built from the recipe, its learning rate set from the clock, its last update measured."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -12,10 +12,14 @@ from megatron.core.optimizer import (
     get_megatron_optimizer,
     get_standard_config_overrides,
 )
+from megatron.core.optimizer.optimizer_config import ParamKey, ParamWithNamePredicate
+from megatron.core.optimizer_param_scheduler import ParamGroupOverride
 from megatron.core.tensor_parallel import param_is_not_tensor_parallel_duplicate
 from megatron.core.transformer.module import param_is_not_shared
 
-from ..recipe.schema import Optimizer, Recipe
+from schedulers.hyperparameters import Values, write_rate
+
+from ..recipe.schema import LrMultipliers, Optimizer, Recipe
 from .processes import device
 
 
@@ -28,28 +32,60 @@ def build_optimizer(recipe: Recipe, model: DistributedDataParallel, peak_learnin
         params_dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32,
         use_distributed_optimizer=recipe.parallelism.use_distributed_optimizer,
         overlap_param_gather=recipe.parallelism.overlap_param_gather,
-        **recipe.optimizer.model_dump(),
+        **recipe.optimizer.model_dump(exclude={"lr_multipliers"}),
     )
-    return get_megatron_optimizer(config, [model], config_overrides=get_standard_config_overrides(config))
+    overrides = get_standard_config_overrides(config) | _multiplied(recipe.optimizer.lr_multipliers)
+    return get_megatron_optimizer(config, [model], config_overrides=overrides)
 
 
-def set_hyperparameters(optimizer: MegatronOptimizer, settings: Optimizer, learning_rate: float) -> None:
+def _multiplied(multipliers: LrMultipliers) -> dict[ParamKey, ParamGroupOverride]:
+    """Megatron's overrides that give the groups of parameters their ``lr_mult``.
+
+    Megatron merges groups of equal overrides, and finds a group in a checkpoint by ``wd_mult`` and ``lr_mult``.
+    """
+    return {
+        ParamKey(with_name_predicate=ParamWithNamePredicate(f"lr of {name}", _belongs(name))): {"lr_mult": factor}
+        for name, factor in multipliers
+        if factor != 1.0
+    }
+
+
+def _belongs(group: str) -> Callable[[torch.nn.Parameter, str], bool]:
+    return lambda parameter, name: group_of(parameter, name) == group
+
+
+def group_of(parameter: torch.nn.Parameter, name: str) -> str:
+    """The field of LrMultipliers that a parameter falls under; a tied embedding's copy on the last stage is one too."""
+    if "embedding." in name or getattr(parameter, "shared_embedding", False):
+        return "embedding"
+    if parameter.dim() == 1:
+        return "vectors"
+    return "output" if "output_layer." in name else "hidden"
+
+
+def set_hyperparameters(optimizer: MegatronOptimizer, settings: Optimizer, values: Values) -> None:
     """Give every parameter group what it needs for the next step, by the recipe as it stands now.
 
     Megatron leaves ``lr_mult`` and ``wd_mult`` to whoever schedules: without this, norms and biases would decay. And
-    groups that come from a checkpoint hold the values of the run that wrote it.
+    groups that come from a checkpoint hold the values of the run that wrote it. The bound of the gradient is read from
+    the config of each optimizer in the chain.
     """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate * group.get("lr_mult", 1.0)
-        group["weight_decay"] = settings.weight_decay * group.get("wd_mult", 1.0)
-        group["betas"] = (settings.adam_beta1, settings.adam_beta2)
+        write_rate(group, values.learning_rate * group.get("lr_mult", 1.0))
+        group["weight_decay"] = values.weight_decay * group.get("wd_mult", 1.0)
+        group["betas"] = (settings.adam_beta1, values.beta2)
         group["eps"] = settings.adam_eps
+    for link in _chain(optimizer):
+        link.config.clip_grad = values.clip_grad
+
+
+def _chain(optimizer: MegatronOptimizer) -> list[MegatronOptimizer]:
+    return list(getattr(optimizer, "chained_optimizers", [optimizer]))
 
 
 def links(optimizer: MegatronOptimizer) -> list[MegatronOptimizer]:
     """The optimizers in Megatron's chain (dense and expert parameters), each over a torch or fused Adam."""
-    chain = getattr(optimizer, "chained_optimizers", [optimizer])
-    return [link for link in chain if link.optimizer is not None]
+    return [link for link in _chain(optimizer) if link.optimizer is not None]
 
 
 @torch.no_grad()

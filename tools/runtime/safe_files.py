@@ -6,14 +6,17 @@ already found harmless. Tensor files and ``common.pt`` are read by torch with ``
 
 What the metadata calls an object (``BytesStorageMetadata``), and not a tensor, the stock reader unpickles freely from
 its shard, even where a tensor was asked for. Our checkpoints hold no objects, so that class is not a known one.
+Megatron-LM's hold some (random states); where weights alone are read, objects may lie in a checkpoint if
+``refuse_wanted_objects`` finds none under the name of a tensor that is asked for.
 """
 
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
 
 from ..errors import UserError
 
@@ -49,25 +52,47 @@ _ALLOWED = {
 _CONSTANTS = (torch.dtype, torch.layout, torch.memory_format)
 
 
+_OBJECT = (BytesStorageMetadata.__module__, BytesStorageMetadata.__name__)
+
+
 class _MetadataUnpickler(pickle.Unpickler):
     """Unpickles the classes of a checkpoint's metadata, torch's dtypes and layouts, and nothing else."""
 
+    allow_objects = False
+
     def find_class(self, module: str, name: str) -> Any:
         """The class, or an UnpicklingError that names what was asked for."""
+        if self.allow_objects and (module, name) == _OBJECT:
+            return BytesStorageMetadata
         if (module, name) in _ALLOWED or (module == "torch" and isinstance(getattr(torch, name, None), _CONSTANTS)):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{module}.{name}")
 
 
-def check_metadata(path: Path) -> None:
-    """Raise UserError unless ``path`` is the metadata of a checkpoint of tensors and holds only known classes."""
+def check_metadata(path: Path, *, allow_objects: bool = False) -> Metadata:
+    """The metadata of a checkpoint of tensors, which holds only known classes; raise UserError where it doesn't.
+
+    With ``allow_objects`` it may name objects too; see ``refuse_wanted_objects``.
+    """
+    complaint = ""
     try:
         with path.open("rb") as file:
-            found = _MetadataUnpickler(file).load()
-        complaint = "" if isinstance(found, Metadata) else f"a pickled {type(found).__name__}"
+            unpickler = _MetadataUnpickler(file)
+            unpickler.allow_objects = allow_objects
+            found = unpickler.load()
+        if isinstance(found, Metadata):
+            return found
+        complaint = f"a pickled {type(found).__name__}"
     except pickle.UnpicklingError as error:
         complaint = f"a pickle that asks for {error}"
     except Exception as error:  # spoiled bytes can raise anything
         complaint = f"{type(error).__name__}: {error}"
-    if complaint:
-        raise UserError(str(path), got=complaint, expected="the metadata of a distributed checkpoint of tensors")
+    raise UserError(str(path), got=complaint, expected="the metadata of a distributed checkpoint of tensors")
+
+
+def refuse_wanted_objects(path: Path, found: Metadata, wanted: Iterable[str]) -> None:
+    """Raise UserError where an object stands under a name that begins with that of a wanted tensor."""
+    objects = [str(key) for key, kind in found.state_dict_metadata.items() if isinstance(kind, BytesStorageMetadata)]
+    for name in wanted:
+        if planted := next((key for key in objects if key.startswith(name)), None):
+            raise UserError(str(path), got=f"an object as {planted}", expected="a tensor")

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tools.plan import learning_rate_at_joints, plan_json, planned_curves, show_plan
+from tools.errors import UserError
+from tools.plan.command import show_plan
+from tools.plan.joints import aligned, joints, table
+from tools.plan.picture import planned_curves
+from tools.plan.tables import learning_rate_at_joints, plan_json
 from tools.recipe.yaml_file import write_yaml
 
 REPOSITORY = Path(__file__).parents[2]
@@ -59,7 +63,7 @@ def test_a_jump_stands_twice_with_the_value_before_it_first(plan):
 
 def test_curves_for_a_picture_show_both_sides_of_a_joint(plan):
     curves = planned_curves(plan)
-    at = dict(zip(*(column.tolist() for column in curves["learning_rate"]), strict=True))
+    at = dict(zip(*curves["learning_rate"], strict=True))
     assert (at[6399], at[6400], at[9600]) == (1e-2, 5e-3, 1e-3)
     tokens, shares = curves["mixture"]
     assert tokens == [0, 1600, 1600, 9600]  # stable and decay have one mixture
@@ -67,34 +71,50 @@ def test_curves_for_a_picture_show_both_sides_of_a_joint(plan):
     assert curves["joints"] == [("warmup", 0), ("stable", 1600), ("decay", 6400)]
 
 
-def test_warnings_of_this_plan(plan):
-    assert plan.warnings == (
-        "phases[0].learning_rate: the first step has a learning rate of 0 and learns nothing; start above 0",
-        "learning_rate: jumps from 0.01 to 0.005 at 6.4K tokens",
+def test_joints_have_both_sides_of_every_curve(tiny_plan):
+    plan = tiny_plan(
+        SOURCES,
+        PHASES,
+        "global_batch_size=[[0, 4], [4000, 8]]",
+        "phases.2.weight_decay={to: 0.02}",
+        "phases.2.mixture={web: 1}",
+        "phases.2.mixture_ramp=linear",
     )
+    found = joints(plan)
+    assert [(j.tokens, j.step, j.phase, j.batch_size) for j in found] == [
+        (0, 0, "warmup", 4),
+        (1600, 25, "stable", 4),
+        (4000, 63, "stable", 8),  # the 63rd step begins at 4032, the first at or after 4000
+        (6400, 82, "decay", 8),  # the 81st begins at 6336
+        (9600, 106, "end", 8),  # the last 8 windows fill no batch
+    ]
+    assert [j.curves["learning_rate"] for j in found] == [(0, 0), (1e-2,) * 2, (1e-2,) * 2, (1e-2, 5e-3), (1e-3,) * 2]
+    assert [j.curves["weight_decay"] for j in found] == [(0.1, 0.1)] * 4 + [(0.02, 0.02)]
+    assert [j.mixture["web"] for j in found] == [(1, 1), (1, 0.75), (0.75, 0.75), (0.75, 0.75), (1, 1)]
+    assert [j.mixture.get("code", (0, 0)) for j in found] == [(0, 0), (0, 0.25), (0.25, 0.25), (0.25, 0.25), (0, 0)]
 
 
-@pytest.mark.parametrize(
-    ("override", "warning"),
-    [
-        ("phases.0.mixture={web: 3, code: 1}", "phases[0].mixture: weights sum to 4; they are normalised to 1"),
-        ("global_batch_size=64", "global_batch_size: the last 24 windows (384 tokens) fill no batch"),
-        (
-            "phases.2.tokens=64K",
-            "sources.code: read 10.8 times; after 4 epochs repeated tokens are worth less",
-        ),
-        (
-            "phases.2.learning_rate={to: 1e-6}",
-            "learning_rate: the last step runs at 0.00020098, not at 1e-06; the decay ends after it",
-        ),
-    ],
-)
-def test_a_warning_for_what_is_probably_not_meant(tiny_plan, override, warning):
-    assert warning in tiny_plan(SOURCES, PHASES, override).warnings
+def test_the_table_is_aligned_and_groups_sources(plan):
+    lines = aligned(*table(plan)).splitlines()
+    assert lines == [
+        "tokens  step  phase   learning rate  batch size               web              code",
+        "     0     0  warmup              0           4            1.0000            0.0000",
+        " 1,600    25  stable           0.01           4  1.0000 -> 0.7500  0.0000 -> 0.2500",
+        " 6,400   100  decay    0.01 -> 5e-3           4            0.7500            0.2500",
+        " 9,600   150  end              1e-3           4            0.7500            0.2500",
+    ]
+    head, rows = table(plan, most_sources=1)
+    assert head[-1] == "2 others"
+    assert [row[-1] for row in rows] == ["1.0000"] * 4
 
 
-def test_nothing_to_warn_about(tiny_plan):
-    assert tiny_plan().warnings == ()
+def test_a_coupled_learning_rate_jumps_where_the_batch_does(tiny_plan):
+    ramp = "global_batch_size=[[0, 4], [3200, 16]]"
+    plan = tiny_plan(SOURCES, PHASES, ramp, "coupling={rule: sqrt, reference: 16}")
+    (at_ramp,) = [joint for joint in joints(plan) if joint.tokens == 3200]
+    assert at_ramp.curves["learning_rate"] == (5e-3, 1e-2)
+    assert [3200, 5e-3] in learning_rate_at_joints(plan)
+    assert planned_curves(plan)["batch_size"] == ([0, 3200, 3200, 9600], [4, 4, 16, 16])
 
 
 def test_a_source_without_weight_is_not_a_source_of_the_phase(tiny_plan):
@@ -115,6 +135,22 @@ def test_the_commands_print_what_the_functions_say(recipe_file, plan, capsys):
     assert json.loads(capsys.readouterr().out) == plan_json(plan)
 
 
+def test_table_goes_into_json_too(recipe_file, plan, capsys):
+    show_plan(recipe_file, [], plot=None, as_json=True, table=True)
+    found = json.loads(capsys.readouterr().out)["joints"]
+    assert [joint["tokens"] for joint in found] == [0, 1600, 6400, 9600]
+    assert found[2]["curves"] == {"learning_rate": [1e-2, 5e-3]}
+    assert list(found[0]) == ["tokens", "step", "phase", "batch_size", "curves", "mixture"]
+    show_plan(recipe_file, [], plot=None, as_json=False, table=True)
+    assert aligned(*table(plan)) in capsys.readouterr().out
+
+
+def test_a_picture_of_another_kind_is_refused_before_anything_is_printed(recipe_file, tmp_path, capsys):
+    with pytest.raises(UserError, match=r"--plot: got .*plan.pdf; expected a name that ends in .png, .svg or .html"):
+        show_plan(recipe_file, [], plot=tmp_path / "plan.pdf", as_json=True)
+    assert capsys.readouterr().out == ""
+
+
 def test_the_tables_show_the_same_numbers(recipe_file, capsys):
     show_plan(recipe_file, [], plot=None, as_json=False)
     printed = capsys.readouterr().out
@@ -126,7 +162,7 @@ def test_the_tables_show_the_same_numbers(recipe_file, capsys):
 LARGE = """
 import resource, sys
 from pathlib import Path
-from tools.plan import show_plan
+from tools.plan.command import show_plan
 
 show_plan(Path(sys.argv[1]), [], plot=None, as_json=True)
 loaded = [name for name in ("torch", "megatron", "matplotlib", "datasets", "mlflow") if name in sys.modules]
