@@ -16,7 +16,7 @@ from torch import nn
 
 from .findings import Estimate, Pass
 from .layered import LayeredModel
-from .measure import in_turns, tensor_of
+from .measure import in_turns, own_part, tensor_of
 from .outcome import loss_and_entropy
 from .probe import Probe
 from .sums import GROUPS
@@ -78,10 +78,11 @@ def losses(
             def on_logits(number: int, logits: torch.Tensor, batches: Any = batches) -> None:
                 batch = batches[number]
                 loss, _ = loss_and_entropy(logits, tensor_of(batch.labels, model), model.place)
-                counts = tensor_of(batch.counts, model)
-                rows = torch.stack([loss[counts], torch.ones_like(loss[counts])], -1).double()
+                counts = own_part(batch.counts, model)
+                known = model.place.own(loss)[counts]
                 if model.place.counts:
-                    sums.index_add_(0, tensor_of(batch.groups, model)[counts], rows)
+                    rows = torch.stack([known, torch.ones_like(known)], -1).double()
+                    sums.index_add_(0, own_part(batch.groups, model)[counts], rows)
 
             model.forward(batches, on_logits)
     model.place.add_over_all([sums])

@@ -5,6 +5,7 @@ where it meets other inputs. The loss is paired, on the same text before and aft
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,16 @@ import numpy as np
 from ..errors import UserError
 from ..recipe.yaml_file import write_yaml
 from .ablate import loss_rise
-from .command import Options, newest_checkpoint, open_model, probe_for
 from .findings import Estimate, Pass, loss_sums
-from .layered import LayeredModel
+from .folder import check_folder, write_folder
+from .hf_model import config_by_layer
+from .layered import LayeredModel, memory_end_told
 from .measure import measure, strata_of
-from .order import Array, dropped, mergekit, parse_run, quietest_run, repeated
+from .opening import Options, newest, open_model, probe_for, told_of
+from .order import MERGEKIT, PLAN, Array, check_length, dropped, mergekit, parse_run, quietest_run, repeated
 from .probe import Probe
-from .report import plain, write_folder
+from .report import plain
 from .uncertainty import ratio
-
-PLAN = "plan.json"
 
 Writer = Callable[[Path], None]  # of the model, into a folder
 
@@ -51,34 +52,43 @@ class Effect:
 
 
 def run(path: Path, change: Change, options: Options) -> Effect:
-    """Make the model, measure it, and write it with plan.json and mergekit.yaml; nothing is written after an error."""
+    """Make the model, measure it, and write it with depth.json; nothing is written after an error."""
     from ..runtime.processes import prepare
 
     prepare()
-    if (change.drop is None) == (change.repeat is None):
-        got = "neither" if change.drop is None else "both"
-        raise UserError("depth", got=f"{got} of --drop and --repeat", expected="one of them")
-    path = newest_checkpoint(path)
-    old = open_model(path, options)
-    if len(old.place.over_all(None)) > 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("depth", got="several processes", expected="one")
-    probe = probe_for(old, options)
-    found = Pass.of(measure(old, probe, micro_batch=options.micro_batch))
-    order = order_of(change, found, old.num_layers)
-    new, write = _made(path, old, order, options)
-    effect = _effect(old, new, found, probe, order, options)
-    write_folder(options.out, lambda folder: _write(folder, write, effect, path, old), marker=PLAN)
+    check_folder(options.out, models=[path])
+    path = newest(path, options)
+    num_layers, _ = told_of(path, options)
+    order = order_asked(change, num_layers)
+    with memory_end_told():
+        old = open_model(path, options)
+        probe = probe_for(old, options)
+        found = Pass.of(measure(old, probe, micro_batch=options.micro_batch))
+        order = order or dropped(num_layers, *quietest_run(_angles(found), int(change.drop or 0)))
+        new, write = _made(path, old, order, options)
+        effect = _effect(old, new, found, probe, order, options)
+        write_folder(options.out, lambda folder: _write(folder, write, effect, path, old))
     return effect
 
 
-def order_of(change: Change, found: Pass, num_layers: int) -> list[int]:
-    """The order that a change asks for."""
+def order_asked(change: Change, num_layers: int) -> list[int] | None:
+    """The order that a change asks for; None where the quietest run is yet to be found."""
+    if (change.drop is None) == (change.repeat is None):
+        got = "neither" if change.drop is None else "both"
+        raise UserError("depth", got=f"{got} of --drop and --repeat", expected="one of them")
     if change.repeat is not None:
         return repeated(num_layers, *parse_run("--repeat", change.repeat, num_layers, force=change.force))
     assert change.drop is not None
     if change.drop.isdecimal():
-        return dropped(num_layers, *quietest_run(ratio(found.pairs[2], found.pairs[0]), int(change.drop)))
+        check_length(int(change.drop), num_layers)
+        return None
     return dropped(num_layers, *parse_run("--drop", change.drop, num_layers, force=change.force))
+
+
+def _angles(found: Pass) -> Array:
+    return ratio(found.pairs[2], found.pairs[0])
 
 
 def _made(path: Path, old: LayeredModel, order: list[int], options: Options) -> tuple[LayeredModel, Writer]:
@@ -86,11 +96,7 @@ def _made(path: Path, old: LayeredModel, order: list[int], options: Options) -> 
     from .hf_model import is_folder_of_hf, reordered
     from .own_model import reordered_own
 
-    return (
-        reordered(path, order)
-        if is_folder_of_hf(path)
-        else reordered_own(path, old, order, options.recipe, options.overrides)
-    )
+    return reordered(path, old, order) if is_folder_of_hf(path) else reordered_own(path, old, order, options)
 
 
 def _effect(
@@ -113,8 +119,9 @@ def _columns(losses: Array, tokens: Array) -> Array:
 def _write(folder: Path, write: Writer, effect: Effect, path: Path, old: LayeredModel) -> None:
     write(folder)
     (folder / PLAN).write_text(json.dumps(to_json(effect), indent=1, allow_nan=False) + "\n")
-    recipe = mergekit(effect.order, str(path.resolve()), str(old.dtype).removeprefix("torch."))
-    (folder / "mergekit.yaml").write_text(write_yaml(recipe))
+    if old.run is None and not config_by_layer(path):  # mergekit reads Hugging Face's models, and changes no lists
+        recipe = mergekit(effect.order, str(path.resolve()), str(old.dtype).removeprefix("torch."))
+        (folder / MERGEKIT).write_text(write_yaml(recipe))
 
 
 def to_json(effect: Effect) -> dict[str, Any]:
@@ -136,5 +143,6 @@ def summary(effect: Effect, out: Path) -> str:
     lines = [f"{'layer':>6}{'source':>8}{'predicted':>12}{'measured':>12}"]
     lines += [f"{number:>6}{source:>8}{p:>12.3g}{m:>12.3g}" for number, (source, p, m) in enumerate(rows)]
     low, high = effect.rise.low[0], effect.rise.high[0]
-    rise = f"{effect.rise.mean[0]:+.4f}, {low:+.4f} to {high:+.4f}"
+    ends = "interval not known" if np.isnan(low) else f"{low:+.4f} to {high:+.4f}"
+    rise = f"{effect.rise.mean[0]:+.4f}, {ends}"
     return "\n".join([*lines, f"loss {effect.before:.4f} before, {effect.after:.4f} after ({rise})", str(out)])

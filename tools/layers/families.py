@@ -59,12 +59,16 @@ FAMILIES = {
 
 def family_of(config: Any, where: str) -> Family:
     """The family of a model's configuration; UserError with the known ones where it is none of them."""
-    family = FAMILIES.get(config.model_type)
+    family = known_family(config.model_type, where)
+    return NEOX_SEQUENTIAL if family is PARALLEL and not config.use_parallel_residual else family
+
+
+def known_family(model_type: Any, where: str) -> Family:
+    """The family of a ``model_type``; UserError with the known ones where it is none of them."""
+    family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     if family is None:
         known = ", ".join(sorted(FAMILIES))
-        raise UserError(f"{where}/config.json: model_type", got=str(config.model_type), expected=f"one of {known}")
-    if family is PARALLEL and not config.use_parallel_residual:
-        return NEOX_SEQUENTIAL
+        raise UserError(f"{where}/config.json: model_type", got=str(model_type), expected=f"one of {known}")
     return family
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .measures import MEASURES, null_distance
+from .order import QuietRun, quietest_runs
 from .spans import Span, acting_as_one
 from .strata import Strata, joined_buckets
 from .sums import BINS_PER_DECADE, LOWEST_EXPONENT, LayerSums
@@ -61,7 +62,7 @@ class Estimate:
 
 def estimate(bootstrap: Bootstrap, sums: Array, counts: Array) -> Estimate:
     """Of sums and counts (groups, ...)."""
-    low, high = bootstrap.interval(bootstrap.means(sums, counts))
+    low, high = bootstrap.interval(bootstrap.means(sums, counts), counts)
     return Estimate(ratio(sums.sum(0), counts.sum(0)), low, high)
 
 
@@ -165,6 +166,7 @@ class Analysis:
     pair_distance: Array
     pair_angle: Array
     spans: list[Span]
+    quietest_runs: list[QuietRun]
     found: Pass = field(repr=False)
 
 
@@ -191,5 +193,6 @@ def analyse(
         ratio(found.pairs[1], found.pairs[0]),
         angle,
         acting_as_one(angle) if np.isfinite(angle).all() else [],
+        quietest_runs(angle),
         found,
     )

@@ -49,11 +49,12 @@ def layers(
         list[str], typer.Option(metavar="A:B", help="Measure the loss without layers A up to B; may be repeated.")
     ] = [],  # noqa: B006
     any_tokenizer: Annotated[bool, typer.Option("--any-tokenizer", help="Take text of another tokenizer.")] = False,
-    seed: Annotated[int, typer.Option(help="Draws the documents of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the documents of the bootstrap.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """How far each layer's output still differs from its input, on given text, with intervals."""
-    from .command import Options, run, summary
+    from .command import run, summary
+    from .opening import Options
     from .report import to_json
 
     options = Options(
@@ -94,8 +95,8 @@ def depth(
     as_json: AsJson = False,
 ) -> None:
     """Make a shallower or deeper model of the same layers, and say what it does to the loss."""
-    from .command import Options
     from .depth import Change, run, summary, to_json
+    from .opening import Options
 
     options = Options(
         data=data,

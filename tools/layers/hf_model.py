@@ -1,6 +1,7 @@
 """Hugging Face models from a local folder: safetensors only, and none of the code that comes with them."""
 
 import copy
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,13 +12,14 @@ import torch
 
 from ..errors import UserError
 from ..runtime.place import Place
-from .families import family_of
-from .layered import LayeredModel, OnLogits, check_model
-from .order import reordered_lists
+from .families import family_of, known_family
+from .layered import MEMORY_ERRORS, LayeredModel, OnLogits, check_model
+from .order import MERGEKIT, PLAN, reordered_config
 from .probe import ProbeBatch
 from .token_kinds import NO_KINDS, TokenKinds
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json")
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json")  # endings
+_WRITTEN_ANEW = ("config.json", "README.md", PLAN, MERGEKIT)  # what tells of the model that these layers come from
 
 
 def is_folder_of_hf(path: Path) -> bool:
@@ -25,18 +27,68 @@ def is_folder_of_hf(path: Path) -> bool:
     return (path / "config.json").is_file()
 
 
+def load_config(path: Path) -> Any:
+    """The configuration in a folder; UserError where there is none, or it is of weights that can't be read."""
+    where, expected = f"{path}/config.json", "the configuration of a model"
+    try:
+        told = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(where, got=str(error), expected=expected) from error
+    if not isinstance(told, dict):
+        raise UserError(where, got=f"a {type(told).__name__}", expected=expected)
+    known_family(told.get("model_type"), str(path))
+    if quantized := told.get("quantization_config"):
+        method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else "unknown"
+        raise UserError(where, got=f"weights quantized by {method}", expected="plain weights", fix="dequantize first")
+    return _read(path, _transformers(path).AutoConfig, f"{expected} that transformers takes")
+
+
 def load_module(path: Path) -> Any:
     """The model with its language-model head, in the dtype that it is stored in; UserError where it can't be read."""
+    config = load_config(path)
+    options = {"config": config, "dtype": "auto", "use_safetensors": True}
+    told = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # so that it tells of them, to be refused
+    reader = _transformers(path).AutoModelForCausalLM
+    module, found = _read(path, reader, "its weights in whole .safetensors files", **options, **told)
+    _refuse_other_weights(path, family_of(config, str(path)).layers, found)
+    return module
+
+
+def _transformers(path: Path) -> Any:
     try:
         import transformers
     except ImportError:
-        fix = "pip install transformers"
+        fix = "pip install 'annealmix[huggingface]'"
         raise UserError(str(path), got="a Hugging Face model", expected="transformers installed", fix=fix) from None
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    config = _read(path, transformers.AutoConfig)
-    family_of(config, str(path))
-    return _read(path, transformers.AutoModelForCausalLM, config=config, dtype="auto", use_safetensors=True)
+    return transformers
+
+
+def _read(path: Path, reader: Any, expected: str, **options: Any) -> Any:
+    try:
+        return reader.from_pretrained(str(path), local_files_only=True, trust_remote_code=False, **options)
+    except MEMORY_ERRORS:
+        raise
+    except Exception as error:  # a stranger's folder can raise anything
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UserError(
+            str(path), got=": ".join([type(error).__name__, *lines[:2]])[:300], expected=expected
+        ) from error
+
+
+def _refuse_other_weights(path: Path, layers: str, found: dict[str, Any]) -> None:
+    """Raise UserError where the files aren't the weights of this model: transformers would go on with random ones.
+
+    Weights beside the layers that the model has no use for may stand there, those of a vision tower for example.
+    """
+    more = [name for name in found["unexpected_keys"] if name.startswith(f"{layers}.")]
+    shapes = [f"{name} of {list(ours)}, not {list(theirs)}" for name, ours, theirs in found["mismatched_keys"]]
+    for what, names in (("no", found["missing_keys"]), ("", shapes), ("also", more)):
+        for name in sorted(names)[:1]:
+            raise UserError(
+                str(path), got=f"{what} {name}".strip(), expected="the weights that its config.json tells of"
+            )
 
 
 def random_llama(hidden_size: int, num_layers: int, vocab_size: int) -> Any:
@@ -53,17 +105,15 @@ def random_llama(hidden_size: int, num_layers: int, vocab_size: int) -> Any:
     return transformers.LlamaForCausalLM(config)
 
 
-def _read(path: Path, reader: Any, **options: Any) -> Any:
-    try:
-        return reader.from_pretrained(str(path), local_files_only=True, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(str(path), got=lines[0][:200], expected="a model's config.json and .safetensors") from error
+def told_of(path: Path) -> tuple[int, str | None]:
+    """Number of layers, and the digest of the tokenizer where there is one, without the weights."""
+    return load_config(path).num_hidden_layers, TokenKinds.read(path / "tokenizer.json").digest
 
 
 def open_hf(path: Path) -> LayeredModel:
     """Open a folder, and check it."""
-    return layered(load_module(path), name=path.name, kinds=TokenKinds.read(path / "tokenizer.json"), where=str(path))
+    kinds = TokenKinds.read(path / "tokenizer.json")
+    return layered(load_module(path), name=path.resolve().name, kinds=kinds, where=str(path))
 
 
 def layered(module: Any, *, name: str, kinds: TokenKinds = NO_KINDS, where: str = "model") -> LayeredModel:
@@ -91,53 +141,70 @@ def layered(module: Any, *, name: str, kinds: TokenKinds = NO_KINDS, where: str 
             module=module,
             special=kinds.special | frozenset(special),
             delimiters=kinds.delimiters,
-            tokenizer=kinds.digest,
         )
     )
 
 
-def reordered(path: Path, order: Sequence[int]) -> tuple[LayeredModel, Callable[[Path], None]]:
-    """A model of the layers of the one in a folder, in another order, and what writes it; repeated ones are copies."""
-    module = load_module(path)
+def reordered(path: Path, old: LayeredModel, order: Sequence[int]) -> tuple[LayeredModel, Callable[[Path], None]]:
+    """A model of the layers of an open one, in another order, and what writes it.
+
+    The layers are taken out of the old model, which is none any more; only a second use of one is a copy.
+    """
+    module = old.module
     _reorder(module, family_of(module.config, str(path)).layers, order)
+    kinds = TokenKinds(old.special, old.delimiters)
+    new = layered(module, name=old.name, kinds=kinds, where=str(path))
 
     def write(folder: Path) -> None:
-        module.save_pretrained(folder)
-        for name in _TOKENIZER_FILES:
-            if (path / name).is_file():
-                shutil.copy(path / name, folder / name)
+        _save(module, folder)
+        for file in path.iterdir():
+            if file.is_file() and file.name not in _WRITTEN_ANEW and not file.name.endswith(_WEIGHTS):
+                shutil.copy(file, folder / file.name)
+        module.to("meta")  # lets the weights go, before they are read again
+        load_module(folder)  # refuses what would not open as it was measured
 
-    return layered(module, name=path.name, kinds=TokenKinds.read(path / "tokenizer.json"), where=str(path)), write
+    return new, write
+
+
+def _save(module: Any, folder: Path) -> None:
+    try:
+        module.save_pretrained(folder)
+    except (OSError, *MEMORY_ERRORS):
+        raise
+    except Exception as error:  # a full disk is an error of safetensors' own kind
+        raise OSError(str(error)) from error
+
+
+def config_by_layer(path: Path) -> bool:
+    """Whether the configuration says something of single layers, which tools that know nothing of it leave as it is."""
+    config = load_config(path)
+    num_layers = config.num_hidden_layers
+    return bool(reordered_config(config.to_dict(), num_layers, range(num_layers)))
 
 
 def _reorder(module: Any, place: str, order: Sequence[int]) -> None:
-    """Put the layers at ``place`` in another order, in place, with what it is told by number."""
+    """Put the layers at ``place`` in another order, in place, with what they are told by number."""
     parent, _, last = place.rpartition(".")
     layers = module.get_submodule(place)
-    new = [copy.deepcopy(layers[number]) for number in order]
+    told = reordered_config(module.config.to_dict(), len(layers), order)
+    first_use = [order.index(number) == at for at, number in enumerate(order)]
+    new = [
+        layers[number] if first else copy.deepcopy(layers[number])
+        for number, first in zip(order, first_use, strict=True)
+    ]
     setattr(module.get_submodule(parent), last, torch.nn.ModuleList(new))
     for number, layer in enumerate(new):
         for part in (part for part in layer.modules() if hasattr(part, "layer_idx")):
             part.layer_idx = number
-    lists = reordered_lists(module.config.to_dict(), len(layers), order)
-    module.config.update({**lists, "num_hidden_layers": len(new)})
+    module.config.update({**told, "num_hidden_layers": len(new)})
 
 
 def _forward(module: Any, device: torch.device, batches: Sequence[ProbeBatch], on_logits: OnLogits) -> None:
+    """Run micro-batches; transformers keeps segments apart, in each layer's own window, where positions begin anew."""
     for number, batch in enumerate(batches):
         tokens = torch.from_numpy(batch.tokens).to(device)
-        apart = {} if batch.segments is None else _apart(batch, module.dtype, device)
+        apart = {} if batch.segments is None else {"position_ids": torch.tensor(batch.position_ids, device=device)}
         if on_logits is None:
             module.base_model(input_ids=tokens, use_cache=False, **apart)
         else:
             on_logits(number, module(input_ids=tokens, use_cache=False, **apart).logits)
-
-
-def _apart(batch: ProbeBatch, dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
-    """What keeps the segments of a window apart: positions, and what is added to the attention scores."""
-    segments = torch.from_numpy(batch.segments).to(device)
-    length = segments.shape[1]
-    allowed = segments[:, :, None] == segments[:, None, :]
-    allowed &= torch.ones(length, length, dtype=torch.bool, device=device).tril()
-    scores = torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill(~allowed, torch.finfo(dtype).min)
-    return {"attention_mask": scores[:, None], "position_ids": torch.from_numpy(batch.position_ids).to(device)}

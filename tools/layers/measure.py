@@ -12,7 +12,7 @@ from .outcome import loss_and_entropy
 from .probe import Probe, ProbeBatch
 from .strata import Strata
 from .sums import LayerSums
-from .taps import Record, Recorder, tapped
+from .taps import Record, Recorder, sampled_positions, tapped
 
 _LAYERS_AT_ONCE = 8  # of which the measures, five in fp64 for each of three numbers in fp32, are held
 
@@ -36,7 +36,7 @@ def measure(
     strata = strata_of(model, probe)
     sums = LayerSums.zeros(model.num_layers, strata.num_strata if with_strata else 0, model.device)
     met = {"with_parts": with_parts, "with_states": with_pairs, "with_peaks": with_strata}
-    recorder = Recorder(sequence_first=model.sequence_first, **met)
+    recorder = Recorder(sequence_first=model.sequence_first, window_part=model.place.window_part, **met)
     with tapped(recorder, model.anatomies, model.first_layer), torch.no_grad():
         for batches in in_turns(model, probe, micro_batch):
             outcomes = _run(model, batches, with_strata)
@@ -54,9 +54,10 @@ def strata_of(model: LayeredModel, probe: Probe) -> Strata:
 
 def in_turns(model: LayeredModel, probe: Probe, micro_batch: int) -> Iterator[list[ProbeBatch]]:
     """This process's micro-batches, as many at once as keep a pipeline busy, each checked and of one shape."""
+    _check_length(probe.sequence_length, model)
     batches = probe.batches(micro_batch, rank=model.place.data_rank, size=model.place.data_size)
     turn: list[ProbeBatch] = []
-    for batch in batches:
+    for batch in _singly(batches) if model.one_by_one else batches:
         probe.check_vocabulary(batch, model.vocab_size, model.name)
         if turn and (len(turn) == model.place.num_stages or len(turn[0].tokens) != len(batch.tokens)):
             yield turn
@@ -64,6 +65,19 @@ def in_turns(model: LayeredModel, probe: Probe, micro_batch: int) -> Iterator[li
         turn.append(batch)
     if turn:
         yield turn
+
+
+def _singly(batches: Iterator[ProbeBatch]) -> Iterator[ProbeBatch]:
+    """Windows of several segments one at a time."""
+    for batch in batches:
+        yield from [batch] if batch.segments is None else batch.windows()
+
+
+def _check_length(length: int, model: LayeredModel) -> None:
+    parts = model.place.window_part[1]
+    if length % parts:
+        expected = f"a multiple of {parts}, over which sequence_parallel cuts a window"
+        raise UserError("--sequence-length", got=str(length), expected=expected)
 
 
 def _run(model: LayeredModel, batches: Sequence[ProbeBatch], with_outcome: bool) -> list[Outcome | None]:
@@ -85,13 +99,13 @@ def _add(
     record: Record,
     outcome: Outcome | None,
 ) -> None:
-    counts, groups = tensor_of(batch.counts, model), tensor_of(batch.groups, model)
+    counts, groups = own_part(batch.counts, model), own_part(batch.groups, model)
     if strata is None:
         numbers = groups.new_zeros(0, len(groups[counts]))
     else:
         loss, entropy, massive = _known_to_all(model, record, counts, outcome)
         arrays = (batch.tokens, batch.position_ids, batch.sources)
-        tokens, positions, sources = (tensor_of(array, model)[counts] for array in arrays)
+        tokens, positions, sources = (own_part(array, model)[counts] for array in arrays)
         numbers = strata.numbers(tokens, positions, sources, massive, loss, entropy)
         if model.place.counts and model.place.is_last_stage:
             sums.add_losses(loss, entropy, groups[counts], numbers)
@@ -108,7 +122,7 @@ def _known_to_all(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Loss, entropy and massiveness of the counted tokens, on every pipeline stage: three numbers a token travel."""
     massive = record.massive()[counts].float()
-    loss, entropy = (part[counts] for part in outcome) if outcome else (torch.zeros_like(massive),) * 2
+    loss, entropy = (model.place.own(p)[counts] for p in outcome) if outcome else (torch.zeros_like(massive),) * 2
     known = model.place.largest_over_stages(torch.stack([loss, entropy, massive]))
     return known[0], known[1], known[2] > 0
 
@@ -121,7 +135,8 @@ def _add_pairs(sums: LayerSums, model: LayeredModel, record: Record, counts: tor
         inputs = [stage[:, :, :-1] for stage in stages[:-1]]
         own = torch.cat([*inputs, stages[-1]], 2).to(model.device)
     if model.place.counts and model.place.is_last_stage:
-        sums.add_pairs(own[record.sampled(counts)])
+        sampled = sampled_positions(counts.shape[1], *model.place.window_part).to(counts.device)
+        sums.add_pairs(own[counts[:, sampled]])
 
 
 def _check_finite(sums: LayerSums, model: LayeredModel) -> None:
@@ -129,8 +144,15 @@ def _check_finite(sums: LayerSums, model: LayeredModel) -> None:
     if bool(bad.any()):
         layer = int(bad.nonzero()[0])
         raise UserError(model.name, got=f"NaN or infinity in or out of layer {layer}", expected="finite hidden states")
+    if not bool(torch.isfinite(sums.losses).all()):
+        raise UserError(model.name, got="NaN or infinity in the logits", expected="finite ones")
 
 
 def tensor_of(array: np.ndarray, model: LayeredModel) -> torch.Tensor:
     """A copy on the model's device."""
     return torch.from_numpy(array.copy()).to(model.device)
+
+
+def own_part(array: np.ndarray, model: LayeredModel) -> torch.Tensor:
+    """The same of the part of windows (batch, seq) that this process sees the residual of."""
+    return tensor_of(model.place.own(array), model)

@@ -59,9 +59,10 @@ def measures(products: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def resolution(dtype: torch.dtype) -> float:
-    """Distance that rounding alone gives where the residual is kept in ``dtype``: half the square of its unit roundoff.
+    """The most that rounding alone can give where the residual is kept in ``dtype``: half the square of its roundoff.
 
-    fp32 dot products see nothing below 2^-23 where the update is as long as its input.
+    It mostly gives about a sixth of that. fp32 dot products see nothing below 2^-23 where the update is as long as its
+    input.
 
     >>> resolution(torch.bfloat16), resolution(torch.float32)
     (7.62939453125e-06, 1.1920928955078125e-07)

@@ -1,8 +1,10 @@
 """The text that models are asked about: rows spread evenly over token sources, the same ones for every model."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from mixer.source import PackedSource, Windows, WindowSource, open_source
 from mixer.windows import PADDING
 
 from ..errors import UserError
+from ..recipe.from_run import real_prefix
 from .sums import GROUPS
 
 Array = npt.NDArray[Any]
+RowOptions = Mapping[str, Mapping[str, Any]]  # of each real path: options of open_source; "" stands for other text
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +37,13 @@ class ProbeBatch:
     counts: Array
     groups: Array
     sources: Array
+
+    def windows(self) -> Iterator["ProbeBatch"]:
+        """A micro-batch of each window."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        for row in range(len(self.tokens)):
+            one: dict[str, Any] = {name: None if a is None else a[row : row + 1] for name, a in given.items()}
+            yield ProbeBatch(**one)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +72,14 @@ class Probe:
 
     @cached_property
     def _ordinals(self) -> dict[tuple[int, int], int]:
-        """(source, document) -> its number in the probe, in the order of reading."""
+        """(source, document) -> its number in the probe, in an order of chance, so that groups mix all sources."""
         found: dict[tuple[int, int], int] = {}
         for index, (source, rows) in enumerate(zip(self.sources, self.rows, strict=True)):
             for row in rows.tolist():
                 for document in source.documents(row):
                     found.setdefault((index, document), len(found))
-        return found
+        order = np.random.default_rng(0).permutation(len(found)).tolist()
+        return dict(zip(found, order, strict=True))
 
     def batches(self, micro_batch: int, *, rank: int = 0, size: int = 1) -> Iterator[ProbeBatch]:
         """Micro-batches of one source each; of ``size`` processes, ``rank`` reads every size-th row."""
@@ -114,25 +126,38 @@ _PREPARE = "prepare the text with this model's tokenizer"
 
 
 def open_probe(
-    data: Sequence[str], *, sequence_length: int, windows: int, special: frozenset[int] = frozenset()
+    data: Sequence[str],
+    *,
+    sequence_length: int,
+    windows: int,
+    special: frozenset[int] = frozenset(),
+    rows: RowOptions = MappingProxyType({}),
 ) -> Probe:
-    """Open ``NAME=PATH`` or ``PATH`` each; ``windows`` rows of each source, or all that it has.
+    """Open ``NAME=PATH`` or ``PATH`` each; ``windows`` rows of each source, or all that it has, made as ``rows`` says.
 
     Raises DataError where data is missing, damaged or shorter than a window.
     """
     named = [text.rpartition("=")[::2] for text in data]
-    sources = [_open(name, path, sequence_length) for name, path in named]
+    sources = [_open(name, path, sequence_length, rows) for name, path in named]
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError("--data", got=f"{twice} twice", expected="NAME=PATH with a name for each")
-    rows = [np.arange(min(windows, s.num_rows)) * s.num_rows // min(windows, s.num_rows) for s in sources]
+    taken = [np.arange(min(windows, s.num_rows)) * s.num_rows // min(windows, s.num_rows) for s in sources]
     known = {number for _, path in named for number in _special(path)}
-    return Probe(tuple(sources), tuple(rows), sequence_length, special | known)
+    return Probe(tuple(sources), tuple(taken), sequence_length, special | known)
 
 
-def _open(name: str, path: str, sequence_length: int) -> WindowSource | PackedSource:
-    return open_source(path, name=name or path.rstrip("/").rpartition("/")[2], sequence_length=sequence_length)
+def _open(name: str, path: str, sequence_length: int, rows: RowOptions) -> WindowSource | PackedSource:
+    options = rows.get(real_prefix(path)) or ({} if holds_conversations(path) else rows.get("", {}))
+    name = name or path.rstrip("/").rpartition("/")[2]
+    return open_source(path, name=name, sequence_length=sequence_length, **options)
+
+
+def holds_conversations(path: str | Path) -> bool:
+    """Whether a manifest says so."""
+    manifest = Manifest.read(path)
+    return manifest is not None and manifest.kind == "chat"
 
 
 def _special(path: str) -> set[int]:

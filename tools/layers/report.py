@@ -3,22 +3,23 @@
 import csv
 import json
 import math
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..durable import sync
-from ..errors import UserError
 from .ablate import Ablation
 from .findings import PERCENTILES, Analysis, Estimate, Stratum
+from .folder import Earlier
 from .trajectory import Trajectory
 
 VERSION = 1
-_UNFINISHED = ".unfinished"
+_REPORT, _LAYERS, _STRATA, PAGE = "report.json", "layers.csv", "strata.csv", "report.html"
+FIGURES = ("models", "trajectory", "distance", "sources", "loss", "entropy", "position", "class", "pairs", "ablation")
+_FILES = frozenset({_REPORT, _LAYERS, _STRATA, PAGE, *(f"{name}.png" for name in FIGURES)})
+EARLIER = Earlier("an earlier report", _FILES, marker=_REPORT, keys=frozenset({"version", "probe", "models"}))
 
 
 @dataclass(frozen=True)
@@ -31,32 +32,11 @@ class Report:
     trajectory: Trajectory | None
 
 
-def write_folder(out: Path, write: Callable[[Path], None], *, marker: str = "report.json") -> None:
-    """Let ``write`` fill a folder, and give it its name when it is whole; an earlier one, with ``marker``, makes way.
-
-    Raises UserError where something else stands there, or it can't be written; nothing is left half-written.
-    """
-    if out.exists() and not (out / marker).is_file() and (out.is_file() or any(out.iterdir())):
-        raise UserError(f"--out {out}", got=f"something without {marker}", expected="a new folder, or an earlier one")
-    aside = out.with_name(out.name + _UNFINISHED)
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        write(aside)
-        for path in aside.rglob("*"):
-            sync(path)
-        shutil.rmtree(out, ignore_errors=True)
-        aside.rename(out)
-    except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise UserError(f"--out {out}", got=error.strerror or str(error), expected="room and rights") from error
-
-
 def write_tables(report: Report, folder: Path) -> None:
     """report.json, layers.csv and strata.csv."""
-    (folder / "report.json").write_text(json.dumps(to_json(report), indent=1, allow_nan=False) + "\n")
-    _write_csv(folder / "layers.csv", [row for a in report.analyses for row in layer_rows(a)])
-    _write_csv(folder / "strata.csv", [row for a in report.analyses for row in stratum_rows(a)])
+    (folder / _REPORT).write_text(json.dumps(to_json(report), indent=1, allow_nan=False) + "\n")
+    _write_csv(folder / _LAYERS, [row for a in report.analyses for row in layer_rows(a)])
+    _write_csv(folder / _STRATA, [row for a in report.analyses for row in stratum_rows(a)])
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -97,6 +77,7 @@ def _model(analysis: Analysis, ablations: Sequence[Ablation]) -> dict[str, Any]:
         "strata": [_stratum(row) for row in analysis.strata],
         "pairs": {"distance": analysis.pair_distance, "angle": analysis.pair_angle},
         "spans": [{"first": s.first, "end": s.end, "steps": s.steps} for s in analysis.spans],
+        "quietest_runs": [{"first": r.first, "end": r.end, "angle": r.angle} for r in analysis.quietest_runs],
         "ablations": [_ablation(ablation) for ablation in ablations],
     }
 
@@ -162,9 +143,11 @@ def layer_rows(analysis: Analysis) -> Iterator[dict[str, Any]]:
             for name, estimate in named.items():
                 row |= {f"{part}_{name}": estimate.mean[layer]}
                 row |= {f"{part}_{name}_low": estimate.low[layer], f"{part}_{name}_high": estimate.high[layer]}
-        low, high = analysis.table.ranks[layer]
-        chance = analysis.table.chance_redundant[layer]
-        yield {**row, "rank_low": low, "rank_high": high, "chance_redundant": chance}
+        table = analysis.table
+        row |= {f"percentile_{p}": value for p, value in zip(PERCENTILES, table.percentiles[layer], strict=True)}
+        row |= dict(zip(("rank_low", "rank_high"), table.ranks[layer], strict=True))
+        row |= {"chance_redundant": table.chance_redundant[layer], "below_resolution": table.below_resolution[layer]}
+        yield row
 
 
 def stratum_rows(analysis: Analysis) -> Iterator[dict[str, Any]]:

@@ -8,9 +8,12 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 
+_NEIGHBOURS = 3
+
+
 @dataclass(frozen=True)
 class Span:
-    """Layers ``first`` up to but without ``end``; ``steps`` is their angle in layers typical of this model there."""
+    """Layers ``first`` up to but without ``end``; ``steps`` is their angle in angles of a layer beside them."""
 
     first: int
     end: int
@@ -29,19 +32,18 @@ def null_angle(first: int, end: int) -> float:
 def acting_as_one(angles: Array, *, most_steps: float = 1.0) -> list[Span]:
     """Spans of two or more layers, the longest first and none touching another, out of angles (layers + 1, layers + 1).
 
-    A layer's typical angle at its depth is the null model's, times what the layers of this model take of it in the
-    median. A span counts where its angle is at most ``most_steps`` such angles at its first layer.
+    A span counts where its angle is at most ``most_steps`` times that of one layer near it, in the median of the three
+    before it and the three after. It is at most half of the model, so that something is left to compare with.
 
     >>> angles = np.array([[null_angle(min(i, j), max(i, j)) for j in range(5)] for i in range(5)])
     >>> acting_as_one(angles)
     []
     """
     layers = len(angles) - 1
-    typical = float(np.median([angles[i, i + 1] / null_angle(i, i + 1) for i in range(layers)]))
     found = [
-        Span(first, end, angles[first, end] / max(typical * null_angle(first, first + 1), 1e-12))
+        Span(first, end, angles[first, end] / max(_beside(angles, first, end), 1e-12))
         for first in range(layers)
-        for end in range(first + 2, layers + 1)
+        for end in range(first + 2, min(first + layers // 2, layers) + 1)
     ]
     small = sorted((s for s in found if s.steps <= most_steps), key=lambda s: (s.first - s.end, s.steps))
     kept: list[Span] = []
@@ -49,3 +51,15 @@ def acting_as_one(angles: Array, *, most_steps: float = 1.0) -> list[Span]:
         if all(span.end <= other.first or span.first >= other.end for other in kept):
             kept.append(span)
     return kept
+
+
+def _beside(angles: Array, first: int, end: int) -> float:
+    """Angle of a layer near [first, end): as it is or, if that is less, as the null model would have it at ``first``.
+
+    Angles shrink with depth by themselves: layers before a span would make it look quiet.
+    """
+    single, layers = np.diagonal(angles, 1), len(angles) - 1
+    near = [*range(max(first - _NEIGHBOURS, 0), first), *range(end, min(end + _NEIGHBOURS, layers))]
+    moved = [single[layer] / null_angle(layer, layer + 1) for layer in near]
+    usual, by_depth = (float(np.quantile(values, 0.5, method="lower")) for values in (single[near], moved))
+    return min(usual, by_depth * null_angle(first, first + 1))

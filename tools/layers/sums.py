@@ -95,13 +95,16 @@ def _add_rows(total: torch.Tensor, part: tuple[slice, slice], rows: torch.Tensor
 def pair_cosines(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(tokens, points, hidden) -> fp64 cosines (tokens, points, points) clamped to [-1, 1], and where they exist.
 
+    In fp64, in which one minus a cosine near 1 still has its digits.
+
     >>> pair_cosines(torch.tensor([[[2.0, 0.0], [0.0, 1.0]]]))[0].tolist()
     [[[1.0, 0.0], [0.0, 1.0]]]
     """
+    states = states.double()
     lengths = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
     directions = states / torch.where(lengths > 0, lengths, 1.0)
     exists = (lengths > 0).squeeze(-1)
-    gram = torch.bmm(directions, directions.transpose(1, 2)).double().clamp(-1, 1)
+    gram = torch.bmm(directions, directions.transpose(1, 2)).clamp(-1, 1)
     gram.diagonal(dim1=1, dim2=2).fill_(1.0)
     return gram, exists[:, :, None] & exists[:, None, :]
 

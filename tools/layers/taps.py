@@ -56,34 +56,41 @@ class Record:
         norms = self.stacked()[:, :, :, 0, 0]
         return (torch.stack(self.peaks, -1) > share * norms).any(-1)
 
-    def sampled(self, counts: torch.Tensor) -> torch.Tensor:
-        """(batch, sampled) of a mask (batch, seq)."""
-        return counts[:, sampled_positions(counts.shape[1]).to(counts.device)]
 
+def sampled_positions(length: int, part: int = 0, parts: int = 1) -> torch.Tensor:
+    """Positions that enter the pair matrix, evenly spread over a window, its last one among them.
 
-def sampled_positions(length: int) -> torch.Tensor:
-    """Positions of a window that enter the pair matrix, evenly spread, the last one among them.
+    ``length`` is that of the ``part``-th of ``parts`` of the window, in which the positions are counted.
 
-    >>> sampled_positions(32).tolist()[-3:], len(sampled_positions(8))
-    ([27, 29, 31], 8)
+    >>> sampled_positions(32).tolist()[-3:], len(sampled_positions(8)), sampled_positions(16, 1, 2).tolist()[-3:]
+    ([27, 29, 31], 8, [11, 13, 15])
     """
-    count = min(length, SAMPLED_POSITIONS)
-    return (torch.arange(count) + 1) * length // count - 1
+    whole = length * parts
+    count = min(whole, SAMPLED_POSITIONS)
+    positions = (torch.arange(count) + 1) * whole // count - 1 - part * length
+    return positions[(positions >= 0) & (positions < length)]
 
 
 class Recorder:
     """Collects one ``Record`` a micro-batch; tensors are (batch, seq, hidden), or (seq, batch, hidden) from Megatron.
 
     ``with_parts`` meets attention and MLP too, ``with_states`` keeps the sampled tokens for the pair matrix, and
-    ``with_peaks`` the largest element of each input.
+    ``with_peaks`` the largest element of each input. ``window_part`` says which of how many parts of a window seq is.
     """
 
     def __init__(
-        self, *, sequence_first: bool, with_parts: bool = True, with_states: bool = True, with_peaks: bool = True
+        self,
+        *,
+        sequence_first: bool,
+        window_part: tuple[int, int] = (0, 1),
+        with_parts: bool = True,
+        with_states: bool = True,
+        with_peaks: bool = True,
     ) -> None:
         self.with_parts = with_parts
         self.records: list[Record] = []
         self._sequence_first = sequence_first
+        self._window_part = window_part
         self._with_states = with_states
         self._with_peaks = with_peaks
         self._input: torch.Tensor | None = None
@@ -137,7 +144,7 @@ class Recorder:
 
     def _sample(self, x: torch.Tensor) -> torch.Tensor:
         x = self._batch_first(x)
-        return x[:, sampled_positions(x.shape[1]).to(x.device)].float()
+        return x[:, sampled_positions(x.shape[1], *self._window_part).to(x.device)].float()
 
 
 def hidden_of(value: Any) -> torch.Tensor:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
+
 _DELIMITERS = {".", ",", ";", ":", "!", "?", "\n", "Ċ", "<0x0A>"}  # Ċ is byte-level BPE's newline
 _WORD_STARTS = "Ġ▁ "
 
@@ -20,11 +22,15 @@ class TokenKinds:
 
     @classmethod
     def read(cls, path: Path | None) -> "TokenKinds":
-        """Read a tokenizer.json, where there is one."""
+        """Read a tokenizer.json, where there is one; UserError where it is none."""
         if path is None or not path.is_file():
             return cls()
         content = path.read_bytes()
-        return cls.of(json.loads(content), hashlib.sha256(content).hexdigest())
+        try:
+            return cls.of(json.loads(content), hashlib.sha256(content).hexdigest())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            got = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UserError(str(path), got=got, expected="a tokenizer.json with a vocabulary") from error
 
     @classmethod
     def of(cls, state: dict[str, Any], digest: str | None = None) -> "TokenKinds":

@@ -1,20 +1,24 @@
 """Whether a model is trained enough, out of several checkpoints of one run on the same tokens: trends, never one value.
 
-The trend of a number is its slope over the tokens trained, told as the change over as many tokens as the checkpoints
-span. Three answers, by the interval of that change against a margin:
+A trend is the slope over the logarithm of the tokens trained, told as the change that a doubling of them gives, so that
+it doesn't depend on how far apart the checkpoints lie. Its interval holds two things: other documents in the probe
+(bootstrap), and how far checkpoints scatter about the line from step to step of the training (residuals, Student's t;
+with two checkpoints nothing is known of that). Three answers, by the interval against a margin:
 
     moving         the whole interval lies outside the margin
     settled        the whole interval lies inside it
-    cannot tell    it crosses the margin; more probe text would narrow it, as one over the root of its tokens
+    cannot tell    it crosses the margin
 
-The run is saturated if loss and layers are settled, and still moving if either moves. Distances are known to grow
-through pretraining in some families (arXiv 2406.15786), so the sign of their trend says nothing by itself; and where
-the learning rate has decayed to its floor, little moves whatever the model could still learn.
+Layers move if one of them does and are settled if all are, at levels that allow for as many looks. The run is saturated
+if loss and layers are settled, and still moving if either moves. Distances are known to grow through pretraining in
+some families (arXiv 2406.15786), so the sign of their trend says nothing by itself; and where the learning rate has
+decayed to its floor, little moves whatever the model could still learn.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -22,20 +26,24 @@ import numpy.typing as npt
 
 from .findings import Analysis, Estimate, loss_sums
 from .strata import Strata
-from .uncertainty import Bootstrap
+from .uncertainty import LEVEL, Bootstrap, student_quantile
 
 Array = npt.NDArray[np.float64]
 Answer = Literal["moving", "settled", "cannot tell"]
 Verdict = Literal["still moving", "saturated", "cannot tell"]
 
 LOSS_MARGIN_NATS = 0.01
-DISTANCE_MARGIN = 0.02  # of the mean distance of the layers
+DISTANCE_MARGIN = 0.05  # of a layer's own distance
 _BILLION = 1e9
 
 
 @dataclass(frozen=True)
 class Trend:
-    """Change over the span of the checkpoints, with its interval; ``probe_tokens_to_tell`` 0 where it is told."""
+    """Change with a doubling of the tokens trained, and its interval.
+
+    ``probe_tokens_to_tell`` is about how much text would tell; None where it is told, or where the scatter of the
+    checkpoints leaves no room, however much text is read.
+    """
 
     name: str
     change: float
@@ -43,7 +51,7 @@ class Trend:
     high: float
     margin: float
     answer: Answer
-    probe_tokens_to_tell: int
+    probe_tokens_to_tell: int | None
 
 
 @dataclass(frozen=True)
@@ -64,19 +72,19 @@ class Trajectory:
 
 
 def trajectory(analyses: Sequence[Analysis], tokens: Sequence[int], strata: Strata, *, seed: int = 0) -> Trajectory:
-    """Of checkpoints after so many tokens, two or more, at different positions."""
+    """Of checkpoints after so many tokens, two or more, in order and at different positions above 0."""
     bootstrap = analyses[0].found.bootstrap(seed=seed)
     read = int(analyses[0].found.group_tokens.sum())
     distance = np.stack([_means(bootstrap, a.found.parts[:, :, 0, 1], a.found.parts[:, :, 0, 0]) for a in analyses], 1)
     loss = np.stack([_means(bootstrap, *loss_sums(a.found, strata)) for a in analyses], 1)
-    slopes, span = slope(np.array(tokens, float), distance), max(tokens) - min(tokens)
-    inner = distance.mean(2)
-    trends = [
-        trend("loss", slope(np.array(tokens, float), loss) * span, LOSS_MARGIN_NATS, bootstrap, read),
-        trend(
-            "distance", slope(np.array(tokens, float), inner) * span / inner[0].mean(), DISTANCE_MARGIN, bootstrap, read
-        ),
+    slopes, doublings = slope(np.array(tokens, float), distance), np.log2(np.array(tokens, float))
+    relative = distance / np.maximum(distance[0].mean(0), 1e-300)
+    told = partial(trend, x=doublings, bootstrap=bootstrap, read=read)
+    layers = [
+        told(f"distance of layer {layer}", values=values, margin=DISTANCE_MARGIN, looks=relative.shape[2])
+        for layer, values in enumerate(np.moveaxis(relative, 2, 0))
     ]
+    trends = [told("loss", values=loss, margin=LOSS_MARGIN_NATS), of_layers(layers)]
     low, high = bootstrap.interval(slopes[1:] * _BILLION)
     return Trajectory(
         list(tokens),
@@ -87,6 +95,21 @@ def trajectory(analyses: Sequence[Analysis], tokens: Sequence[int], strata: Stra
         trends,
         verdict([t.answer for t in trends]),
     )
+
+
+def apart(tokens: Sequence[int], least: float = 1.01) -> list[int]:
+    """Which checkpoints a trend is made of, by their positions: in order, none at 0, each beyond the one before.
+
+    Two that are close tell nothing of a trend, and their likeness would pass for a training without noise.
+
+    >>> apart([1000, 0, 400, 404, 1001])
+    [2, 3, 0]
+    """
+    kept: list[int] = []
+    for number in sorted(range(len(tokens)), key=tokens.__getitem__):
+        if tokens[number] >= (least * tokens[kept[-1]] if kept else 1):
+            kept.append(number)
+    return kept
 
 
 def _means(bootstrap: Bootstrap, sums: Array, counts: Array) -> Array:
@@ -109,14 +132,47 @@ def slope(tokens: Array, values: Array) -> Array:
     return np.asarray(np.tensordot(values, centred, (1, 0)) / (centred @ centred))
 
 
-def trend(name: str, changes: Array, margin: float, bootstrap: Bootstrap, read: int) -> Trend:
-    """Out of the change on all documents, then on each draw of them; ``read`` tokens were in the probe."""
-    low, high = (float(end) for end in bootstrap.interval(changes[1:]))
-    change = float(changes[0])
+def trend(
+    name: str, x: Array, values: Array, margin: float, *, bootstrap: Bootstrap, read: int, looks: int = 1
+) -> Trend:
+    """Of values (1 + draws, checkpoints), all documents first, over x (checkpoints,).
+
+    ``read`` tokens were in the probe; with several ``looks`` each is told at a level that allows for them all.
+    """
+    level = 1 - (1 - LEVEL) / looks
+    changes = slope(x, values)
+    change, scatter = float(changes[0]), scatter_of_slope(x, values[0], level)
+    low, high = (float(end) for end in bootstrap.interval(changes[1:], level=level))
+    text = (high - low) / 2
+    low, high = change - math.hypot(change - low, scatter), change + math.hypot(high - change, scatter)
     answer = answer_of(low, high, margin)
-    room = abs(margin - abs(change))
-    enough = read * ((high - low) / 2 / room) ** 2 if answer == "cannot tell" and room and high > low else 0
-    return Trend(name, change, low, high, margin, answer, math.ceil(enough))
+    room = (margin - abs(change)) ** 2 - scatter**2
+    told = answer != "cannot tell" or not room > 0 or math.isnan(text)
+    needed = None if told else max(math.ceil(read * text**2 / room), read + 1)
+    return Trend(name, change, low, high, margin, answer, needed)
+
+
+def scatter_of_slope(x: Array, values: Array, level: float) -> float:
+    """Half the interval of a slope by the residuals of its line; infinite with two points, which have none.
+
+    >>> round(scatter_of_slope(np.array([0.0, 1, 2]), np.array([0.0, 1, 0]), 0.95), 3)
+    7.336
+    """
+    degrees = len(x) - 2
+    if degrees < 1:
+        return math.inf
+    centred = x - x.mean()
+    line = values.mean() + centred * (values @ centred) / (centred @ centred)
+    spread = math.sqrt(((values - line) ** 2).sum() / degrees / (centred @ centred))
+    return student_quantile((1 + level) / 2, degrees) * spread
+
+
+def of_layers(trends: Sequence[Trend]) -> Trend:
+    """The layer that decides: the one that moves most if any moves, else of those that can't be told, else of all."""
+    for answer in ("moving", "cannot tell", "settled"):
+        if found := [trend for trend in trends if trend.answer == answer]:
+            return max(found, key=lambda trend: abs(trend.change))
+    raise ValueError("no layers")
 
 
 def answer_of(low: float, high: float, margin: float) -> Answer:

@@ -104,7 +104,7 @@ class ArrayProbe:
         groups = np.arange(len(self.tokens)) if self.groups is None else self.groups
         sources = np.zeros(len(self.tokens), int) if self.sources is None else self.sources
         across = (np.broadcast_to(part[rows, None], tokens.shape) for part in (groups, sources))
-        positions = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
+        positions = np.tile(np.arange(tokens.shape[1]), (len(tokens), 1))
         return ProbeBatch(tokens, np.roll(tokens, -1, 1), positions, None, counts, *across)
 
 

@@ -1,11 +1,13 @@
 """What test_own_model.py runs in several processes: the sums of one small model in layouts of two, into a file each."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from tools.layers.ablate import losses
 from tools.layers.measure import measure
 from tools.layers.own_model import layered
 from tools.recipe.load import parse_recipe
@@ -16,6 +18,7 @@ LAYOUTS = {
     "dp2": {},
     "tp2": {"tensor_model_parallel_size": 2},
     "pp2": {"pipeline_model_parallel_size": 2},
+    "tp2_sequence": {"tensor_model_parallel_size": 2, "sequence_parallel": True},
 }
 
 
@@ -52,7 +55,10 @@ def small_model(recipe: Recipe):
 
 
 def sums_of(recipe: Recipe, probe) -> list[np.ndarray]:
-    return [tensor.numpy() for tensor in measure(small_model(recipe), probe, micro_batch=2).tensors()]
+    """Sums of a pass, and of one without a layer."""
+    model = small_model(recipe)
+    found = [tensor.numpy() for tensor in measure(model, probe, micro_batch=2).tensors()]
+    return [*found, losses(model, probe, micro_batch=2, skipped=[1])]
 
 
 class Rows:
@@ -78,14 +84,27 @@ class Rows:
             yield ProbeBatch(tokens_, labels, positions_, None, counts_, groups, sources)
 
 
+def take_norms_of_parts_of_windows() -> None:
+    """Build megatron-core's torch norms under sequence_parallel too: only their gradients would be wrong."""
+    from megatron.core.transformer.torch_norm import WrappedTorchNorm
+
+    build = WrappedTorchNorm.__new__
+
+    def build_anyway(cls, config, *given, **named):
+        return build(cls, replace(config, sequence_parallel=False), *given, **named)
+
+    WrappedTorchNorm.__new__ = build_anyway
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     processes.prepare()
     from megatron.core import parallel_state
 
+    take_norms_of_parts_of_windows()
     for name, parallelism in LAYOUTS.items():
         wanted = recipe(parallelism=parallelism)
-        place = processes.start(wanted.parallelism)
+        place = processes.start(wanted.parallelism.model_copy(update={"sequence_parallel": False}))
         found = sums_of(wanted, Rows())
         if place.is_first:
             np.savez(folder / f"{name}.npz", *found)

@@ -52,12 +52,12 @@ def test_skipping_attention_and_mlp_is_setting_their_last_matrix_to_zero(llama, 
 
 
 def test_every_layer_is_left_out_once_and_the_hooks_are_gone(llama, make_probe):
-    model, probe = layered(llama, name="x"), make_probe()
+    model, probe = layered(llama, name="x"), make_probe(windows=12)
     before = losses(model, probe, micro_batch=4)
     found = ablated(model, probe, "layer", Pass.of(measure(model, probe)), micro_batch=4)
     assert found.places == ["0", "1", "2"]
     alone = [losses(model, probe, micro_batch=4, skipped=[layer]) for layer in range(3)]
-    assert found.rise.mean == pytest.approx([(x[:, 0] - before[:, 0]).sum() / 48 for x in alone])
+    assert found.rise.mean == pytest.approx([(x[:, 0] - before[:, 0]).sum() / 96 for x in alone])
     assert (found.rise.low <= found.rise.mean).all()
     assert (found.rise.mean <= found.rise.high).all()
     assert np.array_equal(losses(model, probe, micro_batch=4), before)

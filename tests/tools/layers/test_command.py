@@ -2,7 +2,6 @@
 
 import base64
 import csv
-import errno
 import json
 import re
 from html.parser import HTMLParser
@@ -12,8 +11,6 @@ import pytest
 import torch
 
 from tools.cli import main
-from tools.layers import command
-from tools.layers.report import write_folder
 
 transformers = pytest.importorskip("transformers")
 
@@ -149,7 +146,13 @@ def test_a_hugging_face_folder_beside_a_run_of_ours(straight, alone, llama, anne
         ),
         (["{llama}", "--data", "{web}", "--sequence-length", "100000"], "make no training row"),
         (["{llama}", "--data", "a={web}", "--data", "a={web}"], "--data: got a twice; expected NAME=PATH"),
-        (["{llama}", "--data", "{web}", "--out", "{full}"], "got something without report.json; expected a new folder"),
+        (["{llama}", "--data", "{web}", "--out", "{full}"], "got precious in it; expected a new folder, or an earlier"),
+        (["{llama}", "{llama}", "--data", "{web}"], "tiny-llama twice; expected each model once"),
+        (["{llama}", "--data", "{web}", "--set", "seed=2"], "got --set; expected nothing of a recipe"),
+        (
+            ["{llama}", "--data", "{web}", "--ablate-span", "2:9"],
+            "--ablate-span: got 2:9; expected A:B with 0 <= A < B <= 3",
+        ),
     ],
 )
 def test_mistakes_are_one_clear_line_and_nothing_is_written(world, llama, annealmix, tmp_path, words, message):
@@ -181,19 +184,3 @@ def test_text_of_another_tokenizer_is_refused_unless_told(world, llama, annealmi
     assert "written with tokenizer 000000000000; expected text of its tokenizer" in errors
     assert annealmix(*words, "--any-tokenizer")[0] == 0
     (llama / "tokenizer.json").unlink()
-
-
-def test_a_full_disk_leaves_the_report_before_as_it_was(tmp_path):
-    out = tmp_path / "out"
-    write_folder(out, lambda folder: (folder / "report.json").write_text("old"))
-
-    def fill(folder):
-        (folder / "report.json").write_text("new")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(command.UserError, match=r"got No space left on device; expected room and rights"):
-        write_folder(out, fill)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert (out / "report.json").read_text() == "old"
-    write_folder(out, lambda folder: (folder / "report.json").write_text("new"))
-    assert (out / "report.json").read_text() == "new"

@@ -1,6 +1,7 @@
 """Hugging Face families: hooks meet what the layers' own formulas say, the last layer before the final norm."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from tools.errors import UserError
 from tools.layers.hf_model import layered, open_hf
+from tools.layers.layered import memory_end_told
 from tools.layers.measure import measure
 from tools.layers.measures import dots, measures
 
@@ -25,21 +27,33 @@ SIZES = {
     "pad_token_id": None,
 }
 HEADS = {"num_key_value_heads": 2}
+SMALL_HEADS = {**HEADS, "head_dim": 8}
+NEAR = {"sliding_window": 3}  # shorter than the windows read
+KINDS = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], **NEAR}
+EXPERTS = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 24, "mlp_only_layers": [1]}
 FAMILIES = {
     "llama": ("Llama", HEADS),
-    "qwen3": ("Qwen3", {**HEADS, "head_dim": 8}),
-    "mistral": ("Mistral", HEADS),
-    "gemma2": ("Gemma2", {**HEADS, "head_dim": 8}),
+    "qwen2": ("Qwen2", {**HEADS, **KINDS, "use_sliding_window": True}),
+    "qwen2_moe": ("Qwen2Moe", {**HEADS, **EXPERTS, "shared_expert_intermediate_size": 24}),
+    "qwen3": ("Qwen3", SMALL_HEADS),
+    "qwen3_moe": ("Qwen3Moe", {**SMALL_HEADS, **EXPERTS}),
+    "mistral": ("Mistral", {**HEADS, **NEAR}),
+    "gemma": ("Gemma", SMALL_HEADS),
+    "gemma2": ("Gemma2", {**SMALL_HEADS, **NEAR}),
+    "gemma3": ("Gemma3", {**SMALL_HEADS, **KINDS}),
+    "olmo": ("Olmo", HEADS),
     "olmo2": ("Olmo2", HEADS),
+    "olmo3": ("Olmo3", {**HEADS, **KINDS}),
     "gpt_neox": ("GPTNeoX", {"use_parallel_residual": True}),
     "gpt_neox_sequential": ("GPTNeoX", {"use_parallel_residual": False}),
-    "mixtral": ("Mixtral", {**HEADS, "num_local_experts": 2}),
+    "mixtral": ("Mixtral", {**HEADS, **NEAR, "num_local_experts": 2}),
 }
+CONFIGS = {"gemma3": "Gemma3Text"}
 
 
 def tiny(name, **changes):
     family, extra = FAMILIES[name]
-    config = getattr(transformers, f"{family}Config")(**{**SIZES, **extra, **changes})
+    config = getattr(transformers, f"{CONFIGS.get(name, family)}Config")(**{**SIZES, **extra, **changes})
     torch.manual_seed(0)
     model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
     for parameter in model.parameters():  # norms with gains that are not 1, matrices that move the residual
@@ -118,10 +132,11 @@ def test_a_folder_is_opened_from_safetensors(tmp_path, make_probe):
     assert same.numpy() == pytest.approx(measure(layered(model, name="x"), make_probe()).parts.sum(0).numpy())
 
 
-def test_packed_windows_keep_their_segments_apart(probe_of):
-    """A window of two documents gives what the documents give alone."""
+@pytest.mark.parametrize("name", FAMILIES)
+def test_packed_windows_keep_their_segments_apart(name, probe_of):
+    """A window of two documents gives what the documents give alone, each layer looking as far as it does."""
     tokens = np.random.default_rng(0).integers(0, 64, (4, 8))
-    model = layered(tiny("llama"), name="llama")
+    model = layered(tiny(name), name=name)
     alone = measure(model, probe_of(tokens), with_pairs=False, with_strata=False)
 
     class Packed(probe_of):
@@ -136,11 +151,45 @@ def test_packed_windows_keep_their_segments_apart(probe_of):
     assert together.parts.numpy() == pytest.approx(alone.parts.numpy(), rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_window_of_one_segment_is_read_alike_whether_that_is_told_or_not(name, make_probe):
+    """Each layer looks as far as it did in training: three tokens in some layers of those that slide."""
+    opened, met = layered(tiny(name), name=name), []
+    (batch,) = make_probe().batches(6)
+    told = replace(batch, segments=np.zeros(batch.tokens.shape, int))
+    with torch.no_grad():
+        opened.forward([batch, told], lambda number, logits: met.append(logits))
+    assert torch.equal(*met)
+
+
+def test_layers_of_a_sliding_window_see_no_further(make_probe):
+    """The token at the start of a window of segments is out of reach of three layers of three tokens at its end."""
+    model = layered(tiny("mistral"), name="mistral")
+    (batch,) = make_probe().batches(6)
+    batch = replace(batch, segments=np.zeros(batch.tokens.shape, int))
+    other, met = replace(batch, tokens=batch.tokens.copy()), []
+    other.tokens[:, 0] += 1
+    other.tokens[:, 0] %= 32
+    with torch.no_grad():
+        model.forward([batch, other], lambda number, logits: met.append(logits[:, -1]))
+    assert torch.equal(*met)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"model_type": "mamba"}, r"config.json: model_type: got mamba; expected one of gemma, .*llama"),
-        ({}, r"got .*; expected a model's config.json and .safetensors"),
+        ({"model_type": "mine", "auto_map": {"AutoConfig": "conf.C"}}, r"model_type: got mine; expected one of gemma"),
+        ({"model_type": ["llama"]}, r"model_type: got \['llama'\]; expected one of gemma"),
+        ({}, r"got OSError: .*no file.*; expected its weights in whole .safetensors files"),
+        (
+            {"hidden_size": "wide"},
+            r"got .*hidden_size.*; expected the configuration of a model that transformers takes",
+        ),
+        (
+            {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+            r"config.json: got weights quantized by gptq; expected plain weights; dequantize first",
+        ),
     ],
 )
 def test_what_cannot_be_opened_is_one_clear_line(tmp_path, change, message):
@@ -149,6 +198,79 @@ def test_what_cannot_be_opened_is_one_clear_line(tmp_path, change, message):
     with pytest.raises(UserError, match=message) as error:
         open_hf(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda weights: weights.pop("model.layers.2.mlp.up_proj.weight"), "no model.layers.2.mlp.up_proj.weight"),
+        (lambda weights: weights.pop("lm_head.weight"), "no lm_head.weight"),
+        (
+            lambda weights: weights.update({"model.layers.3.mlp.up_proj.weight": torch.ones(2)}),
+            "also model.layers.3.mlp",
+        ),
+        (
+            lambda weights: weights.update({"model.layers.1.self_attn.q_proj.bias": torch.ones(32)}),
+            "also model.layers.1.self_attn.q_proj.bias",
+        ),
+        (lambda weights: weights.update({"model.norm.weight": torch.ones(5)}), "model.norm.weight of [5], not [32];"),
+    ],
+)
+def test_files_of_other_weights_are_not_filled_up_with_random_ones(tmp_path, spoil, message):
+    from safetensors.torch import load_file, save_file
+
+    tiny("llama").save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    spoil(weights)
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError) as error:
+        open_hf(tmp_path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_no_layer_has_a_use_for_may_stand_beside(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    tiny("llama").save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    others = {"vision.layers.0.bias": torch.ones(2), "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
+    save_file({**weights, **others}, tmp_path / "model.safetensors", {"format": "pt"})
+    open_hf(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{bad", "[1]"])
+def test_a_configuration_that_is_none_is_one_clear_line(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"config\.json: got .*; expected the configuration of a model$"):
+        open_hf(tmp_path)
+
+
+def test_a_device_without_room_is_one_clear_line():
+    told = pytest.raises(UserError, match=r"^memory: got CUDA out of memory\.; expected room for the model")
+    with told, memory_end_told():
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+
+def test_cut_files_and_tokenizers_that_are_none_are_one_clear_line(tmp_path):
+    tiny("llama").save_pretrained(tmp_path)
+    for content in ("{}", "no json"):
+        (tmp_path / "tokenizer.json").write_text(content)
+        with pytest.raises(UserError, match=r"tokenizer\.json: got .*; expected a tokenizer\.json with a vocabulary"):
+            open_hf(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"got SafetensorError.*; expected its weights in whole .safetensors files"):
+        open_hf(tmp_path)
+
+
+def test_logits_that_overflow_are_told(make_probe):
+    model = tiny("llama")
+    with torch.no_grad():
+        model.lm_head.weight.fill_(3e38)
+    with pytest.raises(UserError, match="llama: got NaN or infinity in the logits; expected finite ones"):
+        measure(layered(model, name="llama"), make_probe())
 
 
 def test_weights_that_are_not_finite_are_named_and_one_layer_is_refused():

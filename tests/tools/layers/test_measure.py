@@ -141,6 +141,12 @@ def test_what_is_not_finite_is_named(make_toy, make_probe):
         measure(model, make_probe())
 
 
+def test_windows_that_cannot_be_cut_over_ranks_are_one_clear_line(orthogonal, make_probe):
+    orthogonal.place.window_part = (0, 3)
+    with pytest.raises(UserError, match="--sequence-length: got 8; expected a multiple of 3, over which"):
+        measure(orthogonal, make_probe())
+
+
 def test_without_strata_the_layers_are_the_same(orthogonal, make_probe):
     sums, whole = (measure(orthogonal, make_probe(), with_strata=some, with_pairs=some) for some in (False, True))
     assert torch.equal(sums.parts, whole.parts)

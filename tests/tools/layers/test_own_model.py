@@ -4,15 +4,14 @@ import importlib.util
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tools.errors import UserError
 from tools.layers.measure import measure
-from tools.recipe.schema import Parallelism
 
 HERE = Path(__file__).parent
 SPEC = importlib.util.spec_from_file_location("layouts", HERE / "layouts.py")
@@ -40,11 +39,12 @@ def of_one_process(alone):
 
 @pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_every_layout_gives_the_same_sums(in_two_processes, of_one_process, layout):
-    parts, strata, losses, histogram, pairs = of_one_process
+    parts, _, _, histogram, pairs, ablated = of_one_process
     assert parts[:, 1:, 0, 1].sum() > 1  # there is something to compare
     found = in_two_processes[layout]
-    for mine, expected in zip(found, (parts, strata, losses), strict=False):
+    for mine, expected in zip(found[:3], of_one_process[:3], strict=True):
         np.testing.assert_allclose(mine, expected, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(found[5], ablated, rtol=1e-6)
     assert np.abs(found[3] - histogram).sum() <= 2  # a token at the edge of a bin
     assert found[4] / found[4][0] == pytest.approx(pairs / pairs[0], abs=1e-6)
 
@@ -146,8 +146,25 @@ def test_the_same_weights_in_transformers_give_the_same_numbers(of_one_process, 
     assert found[4] / found[4][0] == pytest.approx(of_one_process[4] / of_one_process[4][0], abs=1e-5)
 
 
-def test_sequence_parallel_layouts_are_refused_in_one_line(alone):
-    asked = Parallelism(sequence_parallel=True)
-    recipe = layouts.recipe().model_copy(update={"parallelism": asked})
-    with pytest.raises(UserError, match=r"parallelism\.sequence_parallel: got true; expected whole windows"):
-        layouts.layered(None, recipe, name="x")
+def test_under_transformer_engine_segments_are_packed_sequences_of_single_windows(monkeypatch, make_toy, probe_of):
+    """Its attention ignores a mask, so windows of several segments go one at a time, with their boundaries."""
+    from tools.layers.measure import in_turns
+    from tools.runtime import evaluation
+
+    monkeypatch.setattr(evaluation, "has_transformer_engine", lambda: True)
+    met = []
+
+    def module(tokens, position_ids, **attention):
+        met.append((tokens.shape, attention))
+
+    segments = np.array([[0, 0, 0, 1, 1, 1, 1, 1]]).repeat(3, 0)
+    probe = probe_of(np.arange(24).reshape(3, 8))
+    made = probe._batch
+    probe._batch = lambda rows: replace(made(rows), segments=segments[rows])
+    model = replace(make_toy([torch.zeros_like] * 2, torch.ones(32, 8)), one_by_one=True)
+    for (batch,) in in_turns(model, probe, micro_batch=2):
+        window = evaluation.Window(batch.tokens, batch.position_ids, batch.segments)
+        evaluation._forward_step(None, iter([(0, window)]), module)
+    assert [tuple(shape) for shape, _ in met] == [(1, 8)] * 3
+    assert all(attention["attention_mask"] is None for _, attention in met)
+    assert met[0][1]["packed_seq_params"].cu_seqlens_q.tolist() == [0, 3, 8]
