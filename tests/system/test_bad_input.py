@@ -178,7 +178,11 @@ def test_one_line_and_status_2(copied, monkeypatch, capsys, mistake):
 
 
 CHANGED_PASTS = {
-    "weights": (lambda place: None, ("phases.0.mixture.code=2",), "phases[0].mixture.code: got 2; expected 1, as in the 2.05K"),
+    "weights": (
+        lambda place: None,
+        ("phases.0.mixture.code=2",),
+        "phases[0].mixture.code: got 2; expected 1, as in the 2.05K",
+    ),
     "seed": (lambda place: None, ("seed=8",), "seed: got 8; expected 7, as in the 2.05K tokens"),
     "tokens": (
         lambda place: patch(place.data / "web.bin", 200, b"\7\7"),

@@ -179,7 +179,9 @@ def test_a_changed_past_is_one_line(straight, as_it_stood):
     place = as_it_stood(straight, 8)
     finished = place.annealmix("pretrain", place.recipe("seed=8"), "--resume")
     assert finished.status == 2
-    assert f"annealmix: {place.folder / 'recipe.yaml'}: seed: got 8; expected 7, as in the 2.05K tokens" in finished.errors
+    assert (
+        f"annealmix: {place.folder / 'recipe.yaml'}: seed: got 8; expected 7, as in the 2.05K tokens" in finished.errors
+    )
     assert "Traceback" not in finished.errors
 
 

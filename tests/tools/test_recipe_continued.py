@@ -139,7 +139,8 @@ def test_a_skipped_document_is_not_read_from_the_checkpoint_on(place):
     assert note == f"skip_documents: web {document} in {len(gone)} rows, from here on"
     with pytest.raises(
         UserError,
-        match=rf": skip_documents.web: got no document {document}; expected document {document} among them, as in the 2.3K tokens",
+        match=rf": skip_documents.web: got no document {document}; "
+        rf"expected document {document} among them, as in the 2.3K tokens",
     ):
         edited(place, after, at=AT + 8)
     more = edited(place, after, f"skip_documents={{web: [{document}, 0]}}", at=AT + 8)
@@ -358,5 +359,7 @@ def test_a_decay_under_way_is_cut_and_keeps_its_pace(place):
     ]
     assert after.schedule.value(4000) == before.schedule.value(3200)
     stretched = {**cut, "learning_rate": {"to": 1e-4, "over": 2000}}
-    with pytest.raises(UserError, match=r"learning_rate, the segment from 2.69K tokens on: end: got 4704; expected 4096"):
+    with pytest.raises(
+        UserError, match=r"learning_rate, the segment from 2.69K tokens on: end: got 4704; expected 4096"
+    ):
         edited(place, before, f"phases={json.dumps([*begun[:2], stretched, phases[3]])}", at=100)

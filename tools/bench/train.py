@@ -116,7 +116,10 @@ def engine_alone(plan: Plan) -> Iterator[tuple[Engine, Layout]]:
     try:
         processes.seed_everything(plan.recipe.seed)
         model = build_model(plan.recipe, plan.vocab_size)
-        yield Engine(plan.recipe, model, build_optimizer(plan.recipe, model, plan.hyperparameters.at(0).learning_rate)), layout
+        yield (
+            Engine(plan.recipe, model, build_optimizer(plan.recipe, model, plan.hyperparameters.at(0).learning_rate)),
+            layout,
+        )
     finally:
         processes.stop()
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -59,6 +60,15 @@ class Probe:
     def num_windows(self) -> int:
         """Rows of all sources."""
         return sum(map(len, self.rows))
+
+    @property
+    def digest(self) -> str:
+        """Stands for what is read and counted: data, windows and special ids."""
+        sources = [
+            (s.name, s.fingerprint(s.tokens.num_tokens), r.tolist())
+            for s, r in zip(self.sources, self.rows, strict=True)
+        ]
+        return sha256(repr((sources, self.sequence_length, sorted(self.special))).encode()).hexdigest()
 
     @property
     def names(self) -> list[str]:

@@ -6,6 +6,7 @@ with it and differences are paired: the same tokens, before and after.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +28,13 @@ _COLUMNS = {"distance": 1, "update_ratio": 3}  # of LayerSums.parts, after the c
 
 
 class LayerProbe:
-    """Measures on the windows of ``layers.probe``; every process of the run calls it."""
+    """Measures on the windows of ``layers.probe``; every process of the run calls it.
 
-    def __init__(self, recipe: Recipe, engine: Engine, layout: Layout) -> None:
+    With ``begin``, or where the run's folder holds no first measurement, the next one is the first. Raises UserError
+    where that folder's is of another probe.
+    """
+
+    def __init__(self, recipe: Recipe, engine: Engine, layout: Layout, *, begin: bool) -> None:
         self._first = recipe.output_folder / "layers_first.npz"
         self._micro_batch = recipe.micro_batch_size
         self._is_first = layout.is_first
@@ -43,12 +48,10 @@ class LayerProbe:
             special=kinds.special,
             rows=self._model.rows,
         )
+        self._sums_then = None if begin or not self._first.is_file() else self._read()
 
-    def metrics(self, *, begin: bool) -> dict[str, float]:
-        """Each layer's measures, and how its distance differs from the first time, with a 95 % interval.
-
-        ``begin`` makes this the first time.
-        """
+    def metrics(self) -> dict[str, float]:
+        """Each layer's measures, and how its distance differs from the first time, with a 95 % interval."""
         module = self._model.module
         module.eval()
         sums = measure(
@@ -61,24 +64,27 @@ class LayerProbe:
         )
         module.train()
         now = Pass.of(sums).parts[:, :, 0]
-        first = now if begin or not self._first.is_file() else self._read(now.shape)
-        if first is now and self._is_first:
-            _write(self._first, now)
-        return layer_metrics(now, first)
+        if self._sums_then is None:
+            self._sums_then = now
+            if self._is_first:
+                _write(self._first, sums=now, probe=np.array(self._probe.digest))
+        return layer_metrics(now, self._sums_then)
 
-    def _read(self, shape: tuple[int, ...]) -> Array:
+    def _read(self) -> Array:
         with np.load(self._first, allow_pickle=False) as file:
-            first: Array = file["sums"]
-        if first.shape != shape:
-            fix = "remove it, and differences begin anew"
-            raise UserError(str(self._first), got=f"sums {first.shape}", expected=f"{shape} of this model", fix=fix)
-        return first
+            sums: Array = file["sums"]
+            probe = str(file["probe"])
+        if probe != self._probe.digest:
+            expected = "the windows of layers.probe as it is now"
+            fix = "put layers.probe back; or remove this file, and differences begin anew"
+            raise UserError(str(self._first), got="sums of other windows", expected=expected, fix=fix)
+        return sums
 
 
-def _write(path: Path, sums: Array) -> None:
+def _write(path: Path, **arrays: npt.NDArray[Any]) -> None:
     """Under another name first, so that a file that stands there is whole."""
     aside = path.with_name(f"{path.stem}.unfinished.npz")
-    np.savez(aside, sums=sums)
+    np.savez(aside, **arrays)  # type: ignore[arg-type]  # numpy's stubs take a keyword of theirs for one of these
     os.replace(aside, path)
 
 

@@ -34,7 +34,9 @@ class Trainer:
         self._recorder = Recorder(plan, around)
         self._due = Due(plan)
         self._validator = Validator(plan, around.layout)
-        self._layers = LayerProbe(plan.recipe, engine, around.layout) if plan.recipe.layers.every else None
+        self._layers = (
+            LayerProbe(plan.recipe, engine, around.layout, begin=state.step == 0) if plan.recipe.layers.every else None
+        )
         stop_on = plan.recipe.stop_on
         self._watch = SpikeWatch(
             spike_nats=stop_on.spike_nats, window_steps=stop_on.window_steps, recent=state.recent_losses
@@ -97,7 +99,7 @@ class Trainer:
 
     def _measure_layers(self) -> None:
         if self._layers:
-            metrics = self._layers.metrics(begin=self.state.step == 0)
+            metrics = self._layers.metrics()
             self._recorder.evaluation(metrics, step=self.state.step, tokens=self.state.consumed_tokens)
             self._recorder.restart_clock()
 

@@ -57,6 +57,13 @@ def test_a_resumed_run_goes_on_against_the_same_first_time(watched, as_it_stood,
         )
 
 
+def test_another_probe_is_refused_before_a_step_is_taken(watched, as_it_stood, world):
+    place = as_it_stood(watched, 8)
+    finished = place.annealmix("pretrain", place.recipe(*overrides(world), "layers.windows=3"), "--resume")
+    assert finished.status == 2
+    assert "layers_first.npz: got sums of other windows; expected the windows of layers.probe" in finished.errors
+
+
 def test_a_change_that_all_documents_share_has_a_narrow_interval():
     rng = np.random.default_rng(0)
     first = np.zeros((GROUPS, 2, 6))
