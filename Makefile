@@ -4,6 +4,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 RECIPE ?= configs/quickstart.yaml
+RUN ?= runs/quickstart
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -13,6 +14,8 @@ quickstart: $(VENV)/.installed
 	$(BIN)/annealmix prepare python-corpus --out data/python
 	$(BIN)/annealmix plan $(RECIPE)
 	$(BIN)/annealmix pretrain $(RECIPE) --resume
+	test -e $(RUN)/layers/report.html || $(BIN)/annealmix layers $(RUN) --out $(RUN)/layers --windows 16 \
+		--data data/python/code --data data/python/prose
 
 test: lint types unit
 
