@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .batch import Batch
 from .errors import DataError
-from .loader import Batch, Loader, check_sources, validation_batches
+from .loader import Loader, check_sources, validation_batches
 from .mixture import Mixture
 from .rows import Source
 from .steps import check_layout

@@ -13,61 +13,21 @@ reads its own, and so knows which sources and epochs the whole batch draws on (`
 
 import threading
 import weakref
-import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice, repeat
 from queue import SimpleQueue
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from .apportion import Ints
+from .batch import Batch, GlobalBatch, cut_micro_batches
 from .blocks import Blocks
 from .errors import DataError
 from .mixture import Located, Mixture
-from .places import LOCATED_AT_ONCE, Bins, Places
+from .producer import Producer
 from .reading import Reader, check_ids
 from .rows import Source
-from .steps import Step, Steps, check_layout, rank_samples, steps_from
+from .steps import Steps, check_layout, rank_samples, steps_from
 from .windows import Allocate, Windows, fresh_bytes
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """One micro-batch; arrays of the model are (micro_batch_size, S), the rest (micro_batch_size,).
-
-    Rows of text share memory: tokens and labels are views of ``joined``, loss_mask and position_ids are read-only.
-    """
-
-    tokens: Ints
-    labels: Ints
-    loss_mask: npt.NDArray[np.float32]
-    position_ids: Ints
-    segments: npt.NDArray[np.int32] | None  # None where every row is one segment
-    sources: Ints  # index into Mixture.names
-    epochs: Ints
-    rows: Ints
-    bins: Ints  # index into GlobalBatch.bins
-    joined: Ints | None = None  # (micro_batch_size, S + 1); None where tokens and labels are arrays of their own
-
-
-@dataclass(frozen=True, eq=False)
-class GlobalBatch:
-    """One step of one rank: samples [first_sample, first_sample + size) of all ranks, and this rank's share of them."""
-
-    step: int
-    first_sample: int
-    size: int
-    micro_batches: list[Batch]
-    bins: list[tuple[int, int]]  # (source, epoch) that occur in the whole global batch, the same on every rank
-    bin_samples: list[int]  # samples of the whole global batch in each bin
-
-    def digest(self) -> int:
-        """Sum of the CRC-32 of each sample's tokens: added over ranks, it is the same at any layout."""
-        return sum(zlib.crc32(row.data) for micro in self.micro_batches for row in micro.tokens)
 
 
 class Loader:
@@ -102,7 +62,7 @@ class Loader:
     ) -> None:
         check_sources(mixture, sources)
         check_layout(micro_batch_size=micro_batch_size, rank=data_parallel_rank, num_ranks=data_parallel_size)
-        producer = _Producer(
+        producer = Producer(
             mixture=mixture,
             reader=Reader(
                 mixture.names,
@@ -152,92 +112,13 @@ class Loader:
         self._thread.join()
         self._ready.clear()
         self._results = SimpleQueue()
+        self._results.put(None)  # for a consumer that was about to wait
 
     def __enter__(self) -> "Loader":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-@dataclass(frozen=True, eq=False)
-class _Producer:
-    """What the background thread runs. It knows nothing of its Loader, so that one that is dropped does not live on."""
-
-    mixture: Mixture
-    reader: Reader
-    micro_batch_size: int
-    rank: int
-    num_ranks: int
-    results: SimpleQueue[list[GlobalBatch] | BaseException | None] = field(default_factory=SimpleQueue)
-    room: SimpleQueue[bool] = field(default_factory=SimpleQueue)  # an item for each list of batches to read ahead
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def stop(self) -> None:
-        """End the thread once it has read what it is at. Waits for nothing: the collector may call it anywhere."""
-        self.stopped.set()
-        self.room.put(False)
-
-    def run(self, steps: Iterator[Step]) -> None:
-        try:
-            for _ in map(self.results.put, self._batches(steps)):
-                pass  # and no name here holds a batch while the next is read
-            self.results.put(None)
-        except BaseException as error:  # whatever it is, the training loop must see it
-            self.results.put(error)
-        finally:
-            self.reader.close()
-
-    def _batches(self, steps: Iterator[Step]) -> Iterator[list[GlobalBatch]]:
-        """The steps in order: one, or several that are little work each."""
-        for near in self._near(steps):
-            places = Places.of(self.mixture, near)
-            samples = [self._mine(step) + (step.first_sample - near[0].first_sample) for step in near]
-            begin = 0
-            while begin < len(near):
-                if not self.room.get() or self.stopped.is_set():
-                    return
-                end = begin + max(1, self.reader.rows_at_once // samples[begin].size)
-                yield self._assemble(near[begin:end], samples[begin:end], places.bins[begin:end], places)
-                begin = end
-
-    def _near(self, steps: Iterator[Step]) -> Iterator[list[Step]]:
-        """Steps in lists that are located at once, each of which follows the one before."""
-        near: list[Step] = []
-        for step in steps:
-            if near and not self._joins(step, near):
-                yield near
-                near = []
-            near.append(step)
-        if near:
-            yield near
-
-    def _joins(self, step: Step, near: list[Step]) -> bool:
-        """Not where it would fail: the steps before it are delivered first."""
-        readable = step.end <= self.mixture.num_samples and step.size % (self.micro_batch_size * self.num_ranks) == 0
-        follows = step.first_sample == near[-1].end
-        return readable and follows and step.end - near[0].first_sample <= LOCATED_AT_ONCE
-
-    def _assemble(self, steps: list[Step], samples: list[Ints], bins: list[Bins], places: Places) -> list[GlobalBatch]:
-        mine = np.concatenate(samples)
-        micro_batches = self._micro_batches(places.located[mine.ravel()], places.bin_of[mine])
-        return [
-            GlobalBatch(step.number, step.first_sample, step.size, list(islice(micro_batches, len(own))), *of_step)
-            for step, own, of_step in zip(steps, samples, bins, strict=True)
-        ]
-
-    def _micro_batches(self, located: Located, bins: Ints) -> Iterator[Batch]:
-        """Read as they are asked for, as many at once as stay in the cache; ``bins`` are (micro-batches, size)."""
-        size = self.micro_batch_size
-        at_once = max(1, self.reader.rows_at_once // size)
-        for first in range(0, len(bins), at_once):
-            end = min(first + at_once, len(bins))
-            part = located[first * size : end * size]
-            yield from _micro_batches(self.reader.read(part), part, bins[first:end])
-
-    def _mine(self, step: Step) -> Ints:
-        layout = {"micro_batch_size": self.micro_batch_size, "rank": self.rank, "num_ranks": self.num_ranks}
-        return rank_samples(step.size, **layout)
 
 
 def validation_batches(
@@ -264,7 +145,7 @@ def validation_batches(
         read.loss_mask[samples >= num_rows] = 0
         zeros = np.zeros(len(rows), np.int64)
         located = Located(source=zeros, draw=samples, generation=zeros, epoch=zeros, row=rows, offset=zeros)
-        yield from _micro_batches(read, located, zeros[None])
+        yield from cut_micro_batches(read, located, zeros[None])
 
 
 def check_sources(mixture: Mixture, sources: Mapping[str, Source]) -> None:
@@ -278,23 +159,3 @@ def check_sources(mixture: Mixture, sources: Mapping[str, Source]) -> None:
             ours, theirs = getattr(expected, what), getattr(opened, what)
             if ours != theirs:
                 raise DataError(f"source {name}: {what} is {theirs}, but the run reads {ours}; the data has changed")
-
-
-def _micro_batches(read: Windows, located: Located, bins: Ints) -> list[Batch]:
-    """Rows that were read, cut into micro-batches; ``bins`` are (micro-batches, their size)."""
-
-    def cut(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return rows.reshape(*bins.shape, *rows.shape[1:])
-
-    columns = (
-        *(cut(rows) for rows in (read.tokens, read.labels, read.loss_mask, read.position_ids)),
-        map(_several, cut(read.segments)) if read.segments.flags.writeable else repeat(None),  # no: of text
-        *map(cut, (located.source, located.epoch, located.row)),
-        bins,
-        repeat(None) if read.joined is None else cut(read.joined),
-    )
-    return [Batch(*columns_of_one) for columns_of_one in zip(*columns, strict=False)]
-
-
-def _several(segments: npt.NDArray[np.int32]) -> npt.NDArray[np.int32] | None:
-    return segments if segments.any() else None

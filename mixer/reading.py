@@ -6,7 +6,8 @@ during which a thread only waits: then every read is shared among ``readers`` th
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -78,7 +79,7 @@ class Reader:
             return (time.perf_counter() - began) / len(at)
 
         each = self._threads.map if self._is_slow else map
-        seconds_a_row = statistics.median(each(fill, parts))  # not the longest: any thread may be held up for a moment
+        seconds_a_row = _mean_seconds(parts, each(fill, parts))
         self._is_slow = self._readers > 1 and seconds_a_row > _SLOW_ROW_S
 
     def _source(self, k: int) -> Source:
@@ -98,6 +99,15 @@ def check_ids(read: Windows, name_of_row: Callable[[int], str], vocab_size: int 
         f"source {name_of_row(int(row))}: token id {ids[row, column]:,}, but the model's vocabulary ends at "
         f"{vocab_size - 1:,}; name the tokenizer that the data was written with"
     )
+
+
+def _mean_seconds(parts: Iterable[tuple[int, Ints]], seconds_a_row: Iterable[float]) -> float:
+    """What a row takes on the mean, by the median part of its source: any thread may be held up for a moment."""
+    rows, found = Counter[int](), defaultdict[int, list[float]](list)
+    for (k, at), seconds in zip(parts, seconds_a_row, strict=True):
+        rows[k] += len(at)
+        found[k].append(seconds)
+    return sum(rows[k] * statistics.median(of_source) for k, of_source in found.items()) / rows.total()
 
 
 def _parts(source: Ints, at_once: int) -> Iterator[tuple[int, Ints]]:

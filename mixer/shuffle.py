@@ -22,7 +22,7 @@ Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
 ROUNDS = 8
-MAX_SIZE = 2**62  # halves of at most 31 bits
+MAX_SIZE = 2**62  # halves of at most 32 bits
 _LEAST_DOMAIN = 32  # so small a network as one bit a half can not reach every order of a few rows
 _HALF_WORD = np.uint64(32)
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mixer.batch import GlobalBatch
 from mixer.generations import SourceHistory
 from mixer.history import History
-from mixer.loader import GlobalBatch, Loader
+from mixer.loader import Loader
 from mixer.mixture import Mixture
 from mixer.ramp import Shape
 from mixer.rows import Source

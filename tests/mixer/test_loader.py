@@ -4,14 +4,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from mixer.batch import GlobalBatch
 from mixer.errors import DataError
 from mixer.generations import SourceHistory
 from mixer.history import History
-from mixer.loader import GlobalBatch, Loader, validation_batches
+from mixer.loader import Loader, validation_batches
 from mixer.mixture import Mixture
 from mixer.rows import Source
 from mixer.source import CountedSource
@@ -22,6 +24,7 @@ from mixer.windows import Windows
 Write = Callable[..., Path]
 
 S = 8
+LAYOUT: dict[str, Any] = {"micro_batch_size": 2, "data_parallel_rank": 0, "data_parallel_size": 1}
 SIZES = [(0, 24), (24, 24), (48, 48), (96, 24), (120, 48)]
 
 
@@ -124,8 +127,7 @@ class TwoSteps:
 
 
 def test_steps_may_come_from_the_schedule(mixture: Mixture, sources: dict[str, Source]) -> None:
-    layout = {"micro_batch_size": 2, "data_parallel_rank": 0, "data_parallel_size": 1}
-    with Loader(mixture, sources, **layout, batch_sizes=TwoSteps(), start_step=1) as loader:
+    with Loader(mixture, sources, **LAYOUT, batch_sizes=TwoSteps(), start_step=1) as loader:
         found = [(batch.step, batch.first_sample, batch.size) for batch in loader]
     assert found == [(1, 24, 24), (2, 48, 24)]
 
@@ -141,8 +143,7 @@ def test_an_error_in_the_thread_reaches_the_consumer_after_good_batches(
     readable = {name: source for name, source in sources.items() if name != "sft"}
     with pytest.raises(DataError, match="source sft is drawn but not open"):
         load(mixture, readable)
-    layout = {"micro_batch_size": 2, "data_parallel_rank": 0, "data_parallel_size": 1}
-    with Loader(mixture, sources, **layout, batch_sizes=[(0, 24), (160, 24)]) as loader:
+    with Loader(mixture, sources, **LAYOUT, batch_sizes=[(0, 24), (160, 24)]) as loader:
         assert next(loader).first_sample == 0
         with pytest.raises(DataError, match="outside the run"):
             next(loader)
@@ -153,13 +154,57 @@ def test_an_error_in_the_thread_reaches_the_consumer_after_good_batches(
 def test_batches_before_an_error_are_delivered_though_steps_are_read_together(
     mixture: Mixture, sources: dict[str, Source]
 ) -> None:
-    layout = {"micro_batch_size": 2, "data_parallel_rank": 0, "data_parallel_size": 1}
     for wrong, message in (((168, 24), "outside the run"), ((120, 25), "do not divide it")):
         good = [sizes for sizes in SIZES if sizes[0] < wrong[0]]
-        with Loader(mixture, sources, **layout, batch_sizes=[*good, wrong]) as loader:
+        with Loader(mixture, sources, **LAYOUT, batch_sizes=[*good, wrong]) as loader:
             assert [next(loader).first_sample for _ in good] == [first for first, _ in good]
             with pytest.raises(DataError, match=message):
                 next(loader)
+
+
+class Torn:
+    """A source with a row that can't be read."""
+
+    def __init__(self, source: Source, row: int) -> None:
+        self._source, self._row = source, row
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def fill(self, rows: Any, out: Windows, at: Any, **options: Any) -> None:
+        if self._row in rows:
+            raise OSError("torn")
+        self._source.fill(rows, out, at, **options)
+
+
+@pytest.mark.parametrize("readers", [1, 32])
+@pytest.mark.parametrize("bad", [0, 1, 13])
+def test_steps_before_one_that_cannot_be_read_are_delivered(
+    mixture: Mixture, sources: dict[str, Source], bad: int, readers: int
+) -> None:
+    """Small steps are read together; training goes on to the very step that fails."""
+    located = mixture.locate(np.arange(8 * bad + 1))
+    k, row = int(located.source[-1]), int(located.row[-1])
+    assert ((located.source == k) & (located.row == row)).sum() == 1
+    torn: dict[str, Any] = {**sources, mixture.names[k]: Torn(sources[mixture.names[k]], row)}
+    layout: dict[str, Any] = {**LAYOUT, "readers": readers}
+    with Loader(mixture, torn, **layout, batch_sizes=[(first, 8) for first in range(0, 168, 8)]) as loader:
+        assert [next(loader).step for _ in range(bad)] == [*range(bad)]
+        with pytest.raises(OSError, match="torn"):
+            next(loader)
+        with pytest.raises(StopIteration):
+            next(loader)
+
+
+def test_steps_before_an_error_of_the_schedule_are_delivered(mixture: Mixture, sources: dict[str, Source]) -> None:
+    def sizes() -> Iterator[tuple[int, int]]:
+        yield from SIZES[:2]
+        raise ValueError("no more")
+
+    with Loader(mixture, sources, **LAYOUT, batch_sizes=sizes()) as loader:
+        assert [next(loader).step for _ in range(2)] == [0, 1]
+        with pytest.raises(ValueError, match="no more"):
+            next(loader)
 
 
 def contents(batch: GlobalBatch) -> list[bytes]:
@@ -200,8 +245,7 @@ def test_opening_far_into_a_run_looks_at_nothing_before(sources: dict[str, Sourc
     spans = [Span(0, 8 * LongRun.num_steps, {"web": 0.7, "code": 0.2, "sft": 0.1})]
     far = Mixture(History(seed=3, sequence_length=S, sources=histories, spans=spans))
     steps = LongRun()
-    layout = {"micro_batch_size": 2, "data_parallel_rank": 0, "data_parallel_size": 1}
-    with Loader(far, sources, **layout, batch_sizes=steps, start_step=1_000_000) as loader:  # type: ignore[arg-type]
+    with Loader(far, sources, **LAYOUT, batch_sizes=steps, start_step=1_000_000) as loader:
         assert [batch.step for batch in loader] == list(range(1_000_000, 1_000_010))
     assert min(steps.asked) == 1_000_000
 
@@ -212,20 +256,20 @@ def endless() -> Iterator[tuple[int, int]]:
 
 def test_closing_stops_the_thread(mixture: Mixture, sources: dict[str, Source]) -> None:
     before = threading.active_count()
-    layout = {"micro_batch_size": 2, "data_parallel_rank": 0, "data_parallel_size": 1}
-    loader = Loader(mixture, sources, **layout, batch_sizes=endless())
+    loader = Loader(mixture, sources, **LAYOUT, batch_sizes=endless())
     assert next(loader).step == 0
     assert next(loader).step == 1
     loader.close()
     loader.close()
     assert threading.active_count() == before
+    assert loader.ready  # with the end, also for a consumer that asked just before
+    assert loader._results.get() is None
     with pytest.raises(StopIteration):
         next(loader)
 
 
 def test_a_loader_that_is_dropped_ends_its_thread(mixture: Mixture, sources: dict[str, Source]) -> None:
-    layout = {"micro_batch_size": 2, "data_parallel_rank": 0, "data_parallel_size": 1}
-    loader = Loader(mixture, sources, **layout, batch_sizes=endless())
+    loader = Loader(mixture, sources, **LAYOUT, batch_sizes=endless())
     kept, thread = next(loader).micro_batches[0], loader._thread
     read = kept.tokens.copy()
     del loader
@@ -262,8 +306,7 @@ def test_a_loader_says_whether_the_next_batch_is_there(mixture: Mixture, sources
         gate.wait()
         yield 0, 24
 
-    layout = {"micro_batch_size": 2, "data_parallel_rank": 0, "data_parallel_size": 1}
-    with Loader(mixture, sources, **layout, batch_sizes=sizes()) as loader:
+    with Loader(mixture, sources, **LAYOUT, batch_sizes=sizes()) as loader:
         before = loader.ready
         gate.set()
         while not loader.ready:
@@ -297,5 +340,4 @@ def test_validation_reads_each_held_out_row_once(
 
 
 def test_a_source_without_held_out_rows_has_no_validation() -> None:
-    layout = {"micro_batch_size": 2, "data_parallel_rank": 0, "data_parallel_size": 1}
-    assert list(validation_batches(CountedSource("web", 801, S), **layout)) == []
+    assert list(validation_batches(CountedSource("web", 801, S), **LAYOUT)) == []

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mixer.batch import GlobalBatch
 from mixer.errors import DataError
 from mixer.generations import SourceHistory
 from mixer.history import History
-from mixer.loader import GlobalBatch, Loader
+from mixer.loader import Loader
 from mixer.mixture import Mixture
 from mixer.rows import Source
 from mixer.source import open_source
@@ -115,7 +116,11 @@ def test_small_steps_are_read_together(mixture: Mixture, sources: dict[str, Sour
     counted = watched(sources)
     layout = {**LAYOUT, "micro_batch_size": 1, "readers": 1}
     with Loader(mixture, counted, **layout, batch_sizes=((first, 1) for first in range(168))) as loader:
-        assert [batch.step for batch in loader] == list(range(168))
+        steps = list(loader)
+    with Loader(mixture, sources, **LAYOUT, batch_sizes=[(0, 168)]) as loader:
+        together = next(loader).digest()
+    assert [batch.step for batch in steps] == list(range(168))
+    assert sum(batch.digest() for batch in steps) == together
     assert sum(source.calls for source in counted.values()) <= 4
 
 
@@ -128,6 +133,16 @@ def test_slow_storage_is_read_by_many_threads_and_gives_the_same(mixture: Mixtur
         assert [contents(batch) for batch in straight] == [contents(batch) for batch in beside]
     assert max(source.most_at_once for source in slow.values()) > 4
     assert sum(source.calls for source in slow.values()) == 4 * 12  # each window by itself, from first to last
+
+
+def test_one_slow_source_among_fast_ones_is_read_by_many_threads(mixture: Mixture, sources: dict[str, Source]) -> None:
+    """Most sources, and most rows, are fast; but the slow rows take nearly all the time."""
+    slow, steps = Watched(sources["web"], 0.003), [(90, 24)] * 4
+    beside: dict[str, Any] = {**sources, "web": slow}
+    with Loader(mixture, beside, **LAYOUT, batch_sizes=steps) as loader:
+        rows = [(micro.sources == 0).sum() for batch in loader for micro in batch.micro_batches]
+    assert 0 < sum(rows) < 4 * 24 / 2
+    assert slow.calls == sum(rows)  # each window by itself, from first to last
 
 
 def test_closing_waits_for_no_more_than_the_read_at_hand(mixture: Mixture, sources: dict[str, Source]) -> None:

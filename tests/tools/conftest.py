@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixer.loader import Batch, GlobalBatch
+from mixer.batch import Batch, GlobalBatch
 from schedulers.hyperparameters import Values
 from tools.recipe.load import apply_override, parse_recipe
 from tools.recipe.planned import Plan

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mixer.loader import GlobalBatch
+from mixer.batch import GlobalBatch
 
 from ..errors import UserError
 from ..recipe.continued import model_identity

@@ -9,6 +9,7 @@ measurement in turn, so that a machine that changes its speed changes all of the
 """
 
 import json
+import math
 import statistics
 import tempfile
 import time
@@ -46,6 +47,7 @@ _WARM_UP = 10
 _COLD_STEPS = 600
 
 READ_S = 0.005  # added to each window read
+_SLOW_READ_S = 0.001  # enough to be taken for slow
 QUICKSTART = {"window": 256, "batch": 8}
 QUICKSTART_STEP_S = 0.348 / 100  # a hundredth of the fastest step of configs/quickstart.yaml in docs/benchmarks.md
 
@@ -168,10 +170,10 @@ def _loader(
 
 
 class SlowSource:
-    """A source whose storage takes ``READ_S`` longer for each window."""
+    """A source whose storage takes ``read_s`` longer for each window, of the first ``num_windows`` or of all."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, read_s: float, num_windows: float = math.inf) -> None:
+        self._source, self._read_s, self._slow_windows = source, read_s, num_windows
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
@@ -180,7 +182,9 @@ class SlowSource:
         self, rows: Ints, out: Windows, at: Ints, *, offsets: Ints | None = None, validation: bool = False
     ) -> None:
         """Wait, and read."""
-        time.sleep(READ_S * len(rows))
+        if self._slow_windows > 0:
+            time.sleep(self._read_s * len(rows))
+            self._slow_windows -= len(rows)
         self._source.fill(rows, out, at, offsets=offsets, validation=validation)
 
 
@@ -192,7 +196,7 @@ def _waits(folder: Path) -> tuple[list[float], int]:
     """
     window, batch = QUICKSTART["window"], QUICKSTART["batch"]
     path = write_random(folder / "cold", 2_000_000, seed=2)
-    slow: Any = SlowSource(open_source(path, name="cold", sequence_length=window))
+    slow: Any = SlowSource(open_source(path, name="cold", sequence_length=window), READ_S)
     waits, late = [], 0
     with _loader({"cold": slow}, batch, batch, _COLD_STEPS) as batches:
         for step in range(_COLD_STEPS):
@@ -205,13 +209,18 @@ def _waits(folder: Path) -> tuple[list[float], int]:
 
 
 def _grown_bytes(folder: Path, num_windows: int) -> int:
-    """Anonymous resident memory that reading so many windows adds, after the first 100 global batches."""
+    """Anonymous resident memory that reading so many windows adds after the first tenth.
+
+    In that tenth storage is slow, so that every thread that may ever read has read and has its own memory, some 15 MiB.
+    """
     path = write_hole(folder / "large", 5_000_000_000)
     source = open_source(path, name="large", sequence_length=WINDOW_TOKENS)
-    with _loader({"large": source}, GLOBAL_BATCH, MICRO_BATCH, num_windows // GLOBAL_BATCH) as batches:
+    slow: Any = SlowSource(source, _SLOW_READ_S, num_windows // 10)
+    num_batches = num_windows // GLOBAL_BATCH
+    with _loader({"large": slow}, GLOBAL_BATCH, MICRO_BATCH, num_batches) as batches:
         before = 0
         for batch in batches:
-            if batch.step == _BATCHES // 5:
+            if batch.step == num_batches // 10:
                 before = _anonymous_bytes()
         return _anonymous_bytes() - before
 

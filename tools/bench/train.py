@@ -20,7 +20,8 @@ from unittest.mock import patch
 
 import torch
 
-from mixer.loader import GlobalBatch, Loader
+from mixer.batch import GlobalBatch
+from mixer.loader import Loader
 
 from ..errors import UserError
 from ..pretrain.checkpoint_store import CheckpointStore

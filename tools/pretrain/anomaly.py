@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from mixer.loader import GlobalBatch
+from mixer.batch import GlobalBatch
 
 from ..recipe.planned import Plan
 from .checkpoint_store import CheckpointStore

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 
-from mixer.loader import GlobalBatch
+from mixer.batch import GlobalBatch
 from schedulers.hyperparameters import Values
 
 from ..recipe.planned import Plan

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import torch.distributed as dist
 
-from mixer.loader import GlobalBatch, Loader
+from mixer.batch import GlobalBatch
+from mixer.loader import Loader
 
 from ..recipe.planned import Plan
 from ..runtime.batch import pinned_bytes

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mixer.loader import Batch
+from mixer.batch import Batch
 
 from .processes import device, has_transformer_engine
 

@@ -11,7 +11,7 @@ from megatron.core.distributed import DistributedDataParallel
 from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.pipeline_parallel import get_forward_backward_func
 
-from mixer.loader import Batch, GlobalBatch
+from mixer.batch import Batch, GlobalBatch
 from schedulers.hyperparameters import Values
 
 from ..recipe.schema import Recipe
