@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .cycles import append_cycles
+from .cycles import append_cycles, crest
 from .errors import ScheduleError
 from .row import Row
 from .schedule import Schedule
@@ -187,7 +187,7 @@ def triangular(
     _check_floor("triangular", high, low)
     row = Row(0, low)
     for cycle in range(num_cycles):
-        row.to(low + (high - low) * crest_factor**cycle, half_cycle_tokens).to(low, half_cycle_tokens)
+        row.to(low + crest(high - low, crest_factor, cycle), half_cycle_tokens).to(low, half_cycle_tokens)
     return row.schedule()
 
 

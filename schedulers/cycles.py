@@ -30,8 +30,20 @@ def append_cycles(
     _check(peak, floor, cycle_tokens, crest_factor, rewarmup_tokens)
     for index, length in enumerate(cycle_tokens):
         rising = rewarmup_tokens if index else 0
-        row.to(max(floor, peak * crest_factor**index), rising).to(floor, length - rising, shape)
+        row.to(max(floor, crest(peak, crest_factor, index)), rising).to(floor, length - rising, shape)
     return row
+
+
+def crest(height: float, crest_factor: float, index: int) -> float:
+    """The height of crest `index`, counted from 0. Raises ScheduleError where it is too large for a float.
+
+    >>> crest(8.0, 0.5, 2)
+    2.0
+    """
+    try:
+        return height * crest_factor**index
+    except OverflowError:
+        raise ScheduleError(f"crest_factor={crest_factor:g}; crest {index} is no finite number") from None
 
 
 def _check(peak: float, floor: float, cycle_tokens: Sequence[int], crest_factor: float, rewarmup_tokens: int) -> None:

@@ -57,6 +57,9 @@ def warm_waves_stable_decay(
     """
     if floor > stable:
         raise ScheduleError(f"waves: floor={floor} lies above stable={stable}; lower it")
+    if stable_tokens < 0:
+        more = f"{-stable_tokens} tokens more than the run"
+        raise ScheduleError(f"waves: warmup, waves and decay are {more}; shorten one")
     row = Row(0, initial).to(trough if kind == "rising" else peak, warmup_tokens)
     append_waves(row, peak=peak, trough=trough, stable=stable, wave_tokens=wave_tokens, kind=kind, crests=crests)
     return row.hold(stable_tokens).to(floor, decay_tokens, decay, **parameters).schedule()
@@ -99,7 +102,8 @@ def lengths(total_tokens: int, count: int, *, growth: float | Fraction = 1) -> t
         raise ScheduleError(f"lengths: count={count}, growth={growth}; expected at least 1, and above 0")
     ratio = Fraction(growth)
     parts = [ratio**index for index in range(count)]
-    edges = [0, *(round(total_tokens * upto / sum(parts)) for upto in accumulate(parts))]
+    whole = sum(parts)
+    edges = [0, *(round(total_tokens * upto / whole) for upto in accumulate(parts))]
     return tuple(end - start for start, end in pairwise(edges))
 
 
@@ -126,4 +130,5 @@ def _check(peak: float, trough: float, stable: float, wave_tokens: Sequence[int]
     if kind not in ("falling", "rising") or crests not in ("decaying", "equal"):
         raise ScheduleError(f"waves: kind={kind!r}, crests={crests!r}; expected falling or rising, decaying or equal")
     if not wave_tokens or min(wave_tokens) < 2:
-        raise ScheduleError(f"waves of {list(wave_tokens)} tokens; expected at least one, each of 2 tokens or more")
+        got = f"the shortest of {len(wave_tokens)} has {min(wave_tokens)} tokens" if wave_tokens else "none"
+        raise ScheduleError(f"waves: {got}; expected at least one, each of 2 tokens or more")

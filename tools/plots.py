@@ -23,6 +23,7 @@ _MORE_COLOURS = ("#8fb0d6", "#a3b04a", "#c9a98a", "#999999")  # where up to twel
 
 _MOST_NUMBERS = 160
 _LABEL_LINES = (1.03, 1.13, 1.23)
+_MOST_CHARACTERS = 40
 _CHARACTER = 0.0095  # width of one of a label, as a part of the axis
 
 
@@ -86,7 +87,7 @@ def _draw_line(axis: Axes, *, name: str, curve: tuple[Sequence[float], Sequence[
 
 def _draw_mixture(axis: Axes, picture: Picture) -> None:
     tokens, shares = picture.mixture
-    names, colours = list(shares), [*_COLOURS, *_MORE_COLOURS]
+    names, colours = list(map(_short, shares)), [*_COLOURS, *_MORE_COLOURS]
     axis.stackplot(
         tokens, *shares.values(), labels=names, colors=[colours[i % len(colours)] for i in range(len(names))]
     )
@@ -128,10 +129,16 @@ def _finish(axes: Sequence[Axes], picture: Picture) -> None:
     axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tokens(int(value))))
 
 
+def _short(name: str) -> str:
+    """A name that leaves room for the picture; matplotlib's formulas are taken as they are written."""
+    return (name if len(name) <= _MOST_CHARACTERS else f"{name[: _MOST_CHARACTERS - 3]}...").replace("$", r"\$")
+
+
 def _labels(joints: Sequence[tuple[str, int]], end_tokens: int) -> Iterator[tuple[str, int, int]]:
     """Names of phases with the line that each has room on; where there is none, the name is left out."""
     free = [0.0] * len(_LABEL_LINES)
-    for name, tokens in joints:
+    for whole_name, tokens in joints:
+        name = _short(whole_name)
         left = tokens / end_tokens
         line = next((line for line, right in enumerate(free) if right <= left), None)
         if line is not None:

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from tools.errors import UserError
 from tools.plan.command import show_plan
 from tools.plan.joints import aligned, joints, table
 from tools.plan.picture import planned_curves
-from tools.plan.tables import learning_rate_at_joints, plan_json
+from tools.plan.tables import learning_rate_at_joints, plan_json, print_plan
 from tools.recipe.yaml_file import write_yaml
 
 REPOSITORY = Path(__file__).parents[2]
@@ -203,3 +204,11 @@ def test_a_large_recipe_takes_no_framework_and_no_time(large_recipe):
     assert loaded == "[]"
     assert float(seconds) < 2.0
     assert len(json.loads(finished.stdout)["phases"]) == 3
+
+
+def test_the_left_side_of_a_jump_is_called_one(tiny_plan, capsys):
+    restarts = "phases.0.learning_rate={cycles: 2, from: 1, to: 0}"
+    print_plan(tiny_plan(restarts), Console(soft_wrap=True))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["512", "0", "a", "jump"] in lines
+    assert ["512", "1", "cosine", "to", "0"] in lines

@@ -114,7 +114,7 @@ def test_batch_sizes_and_curves_beside_the_learning_rate(went_on):
         ("global_batch_size=[[0, 4], [6400, 8]]", "phases.2.weight_decay={to: 0.01}"),
     )
     assert found.notes == (
-        "weight decay: from 6.4K tokens on: decays at 6.4K over 3.2K to 0.01 (linear), schedule ends at 9.6K",
+        "weight decay: from 6.4K tokens on: decays at 6.4K over 3.2K to 0.01 (linear)",
         "batch size: from 6.4K tokens on: 4 -> 8",
     )
 
@@ -155,6 +155,16 @@ def test_two_recipes_beside_each_other(tiny_plan, overrides, notes):
     found = changes_beside(tiny_plan(PHASES, sources), tiny_plan(PHASES, sources, *overrides))
     assert found.notes == notes
     assert (found.place, found.consumed_tokens) == ("", 0)
+
+
+def test_a_recipe_with_other_windows_has_its_own_edges(tiny_plan):
+    """Edges in samples are tokens by the windows of each recipe."""
+    assert changes_beside(tiny_plan(PHASES, "sequence_length=32"), tiny_plan(PHASES)).notes == ()
+
+
+def test_a_curve_that_became_a_number_does_not_end_earlier(tiny_plan):
+    old = tiny_plan(PHASES, "phases.2.weight_decay={to: 0.01}")
+    assert changes_beside(old, tiny_plan(PHASES)).notes == ("weight decay: from 6.4K tokens on: no decay",)
 
 
 def test_the_command_compares_recipes(tmp_path, tiny_recipe, capsys):

@@ -13,6 +13,8 @@ from schedulers.batch_ramps import Coupled
 from schedulers.batch_size import BatchSizeRamp
 from schedulers.difference import difference_in_words
 from schedulers.hyperparameters import Curve, Hyperparameters, as_schedule
+from schedulers.row import Row
+from schedulers.schedule import Schedule
 from schedulers.words import format_tokens, format_value
 
 from ..pretrain.state import RunState
@@ -162,10 +164,17 @@ def _notes(before: _Before, plan: Plan) -> Iterator[str]:
 def _curve_note(name: str, old: Curve, new: Curve) -> Iterator[str]:
     if isinstance(old, float) and isinstance(new, float):
         yield from ([f"{name}: {format_value(old)} -> {format_value(new)}"] if old != new else [])
-    elif words := difference_in_words(as_schedule(old), as_schedule(new)):
+    elif words := difference_in_words(_as_long_as(new, old), _as_long_as(old, new)):
         yield f"{name}: {words}"
     if (was := _coupling(old)) != (now := _coupling(new)):
         yield f"{name}: coupling to the batch size {was} -> {now}"
+
+
+def _as_long_as(other: Curve, curve: Curve) -> Schedule:
+    """A curve as a schedule; a number, which has no end of its own, up to the end of the other curve."""
+    if isinstance(curve, float):
+        return Row(0, curve).hold(as_schedule(other).joints[-1]).schedule()
+    return as_schedule(curve)
 
 
 def _coupling(curve: Curve) -> str:
@@ -185,7 +194,7 @@ def _batch_note(before: _Before, plan: Plan) -> Iterator[str]:
 
 def _phase_notes(before: _Before, plan: Plan) -> Iterator[str]:
     """Phases whose edges, weights, ramps or caps are others; by name, or by place where the names are not known."""
-    length, old = plan.recipe.sequence_length, before.history.phases
+    length, old_length, old = plan.recipe.sequence_length, before.history.sequence_length, before.history.phases
     names = [phase.name for phase in plan.recipe.phases]
     known = list(before.phase_names) or names[: len(old)] + [""] * (len(old) - len(names))
     planned = dict(zip(known, old, strict=False))
@@ -194,8 +203,8 @@ def _phase_notes(before: _Before, plan: Plan) -> Iterator[str]:
         if was is None:
             yield f"phase {name}: new, {_edges(new, length)}"
             continue
-        if (was.start_sample, was.end_sample) != (new.start_sample, new.end_sample):
-            yield f"phase {name}: was {_edges(was, length)}, now {_edges(new, length)}"
+        if _tokens(was, old_length) != _tokens(new, length):
+            yield f"phase {name}: was {_edges(was, old_length)}, now {_edges(new, length)}"
         planned_part, wanted = _wanted(was), _wanted(new)
         changed = [part for part in wanted if wanted[part] != planned_part[part]]
         if changed:
@@ -212,7 +221,12 @@ def _wanted(span: Span) -> dict[str, object]:
 
 
 def _edges(span: Span, length: int) -> str:
-    return f"{format_tokens(span.start_sample * length)} to {format_tokens(span.end_sample * length)}"
+    start, end = _tokens(span, length)
+    return f"{format_tokens(start)} to {format_tokens(end)}"
+
+
+def _tokens(span: Span, length: int) -> tuple[int, int]:
+    return span.start_sample * length, span.end_sample * length
 
 
 def _growth_notes(past: Past, plan: Plan) -> Iterator[str]:

@@ -101,8 +101,10 @@ def _learning_rate_table(plan: Plan) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("tokens", "learning rate", "then"):
         table.add_column(column, justify="left" if column == "then" else "right")
-    for tokens, value in learning_rate_at_joints(plan):
-        table.add_row(format_tokens(int(tokens)), format_value(value), _then(plan)[int(tokens)])
+    points, then = learning_rate_at_joints(plan), _then(plan)
+    for (tokens, value), following in zip(points, [*points[1:], None], strict=True):
+        jumps = following is not None and following[0] == tokens
+        table.add_row(format_tokens(int(tokens)), format_value(value), "a jump" if jumps else then[int(tokens)])
     return table
 
 

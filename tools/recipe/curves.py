@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, PlainSerializer, PlainValidator, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from schedulers.clock import Clock
 from schedulers.cycles import append_cycles
@@ -14,7 +15,7 @@ from schedulers.errors import ScheduleError
 from schedulers.row import Row
 from schedulers.waves import append_waves, lengths
 
-from .numbers import Length, Real, Tokens, nearest_window, parse_length
+from .numbers import Length, Real, Tokens, nearest_window, parse_length, parse_real
 from .section import Section, complaint
 
 Shape = Literal[
@@ -22,13 +23,14 @@ Shape = Literal[
     "power_law", "1-power", "mirror_cosine", "half_cosine", "megatron_exponential",
 ]  # fmt: skip
 Positive = Annotated[Real, Field(gt=0)]
+MOST_PARTS = 1000  # more waves or cycles are a slip, and would be planned for hours
 
 
 def _parse_parts(value: Any) -> int | tuple[Length, ...]:
     if isinstance(value, list | tuple) and value:
         return tuple(parse_length(length) for length in value)
-    if type(value) is not int or value < 1:
-        raise complaint("a number of them, at least 1, or a list of their lengths", got=value)
+    if type(value) is not int or not 1 <= value <= MOST_PARTS:
+        raise complaint(f"a number of them, from 1 to {MOST_PARTS:,}, or a list of their lengths", got=value)
     return value
 
 
@@ -103,7 +105,13 @@ class SegmentSpec(Shaped):
     def _shorthand(cls, value: Any) -> Any:
         if value == "constant":
             return {"shape": "constant"}
-        return {"from": value, "to": value, "shape": "constant"} if isinstance(value, int | float | str) else value
+        if isinstance(value, dict | Section):
+            return value
+        try:
+            number = parse_real(value)
+        except PydanticCustomError:
+            raise complaint("a number, constant, or a curve such as {to: 3e-4, shape: linear}", got=value) from None
+        return {"from": number, "to": number, "shape": "constant"}
 
     @model_validator(mode="after")
     def _has_an_end(self) -> Self:

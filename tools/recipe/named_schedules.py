@@ -14,7 +14,7 @@ from schedulers.row import Row
 from schedulers.schedule import Schedule
 from schedulers.waves import warm_waves_stable_decay
 
-from .curves import Parts, Positive, Shape, Shaped, cut
+from .curves import MOST_PARTS, Parts, Positive, Shape, Shaped, cut
 from .numbers import Length, Real, Tokens
 from .section import Section, complaint, nearest
 
@@ -154,7 +154,7 @@ class Triangular(Section):
     schedule: Literal["triangular"]
     low: Real
     high: Positive
-    cycles: Annotated[int, Field(ge=1)]
+    cycles: Annotated[int, Field(ge=1, le=MOST_PARTS)]
     half_cycle: Tokens | None = None
     crest_factor: Positive = 1.0
 
@@ -244,7 +244,7 @@ def _is_named(value: Any) -> Any:
     if not isinstance(value, dict) or "schedule" not in value:
         expected = "a whole schedule by name, as in {schedule: wsd, ...}; segments stand in phases"
         raise complaint(expected, got=value)
-    if value["schedule"] not in BY_NAME:
+    if str(value["schedule"]) not in BY_NAME:
         near = nearest(str(value["schedule"]), BY_NAME)
         raise complaint(f"the name of a schedule; the nearest is {near}", got=value["schedule"], place="schedule")
     return value
