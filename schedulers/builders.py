@@ -139,8 +139,11 @@ def multi_step(
     for at_tokens, factor in drops:
         if factor > 1.0:
             raise ScheduleError(f"multi_step: factor={factor} at {at_tokens} tokens; expected at most 1")
-        row.hold(_rest("multi_step", at_tokens, before=row.tokens)).to(factor * peak, 0)
-    return row.hold(_rest("multi_step", total_tokens, before=row.tokens)).schedule()
+        if not row.tokens <= at_tokens <= total_tokens:
+            expected = f"from {row.tokens} to {total_tokens}, after the warmup and in order"
+            raise ScheduleError(f"multi_step: a drop at {at_tokens} tokens; expected {expected}")
+        row.hold(at_tokens - row.tokens).to(factor * peak, 0)
+    return row.hold(_rest("multi_step", total_tokens, warmup_tokens=row.tokens)).schedule()
 
 
 def multi_cosine(
@@ -185,6 +188,9 @@ def triangular(
     2.0
     """
     _check_floor("triangular", high, low)
+    if half_cycle_tokens < 1 or num_cycles < 1:
+        got = f"half_cycle_tokens={half_cycle_tokens}, num_cycles={num_cycles}"
+        raise ScheduleError(f"triangular: {got}; expected at least 1 of each")
     row = Row(0, low)
     for cycle in range(num_cycles):
         row.to(low + crest(high - low, crest_factor, cycle), half_cycle_tokens).to(low, half_cycle_tokens)

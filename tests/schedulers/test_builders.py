@@ -128,7 +128,16 @@ def test_power_schedule_that_is_below_the_peak_after_warmup_or_never():
         (lambda: cosine(1.0, warmup_tokens=101, total_tokens=100), "more than 100 tokens"),
         (lambda: wsd_s(1.0, warmup_tokens=1, period_tokens=[9], decay_tokens=[1, 2]), "2 decays for 1 periods"),
         (lambda: wsd_s(1.0, warmup_tokens=5, period_tokens=[9], decay_tokens=5), "wsd_s, period to 9"),
-        (lambda: multi_step(1.0, warmup_tokens=5, total_tokens=9, drops=[(4, 0.5)]), "more than 4 tokens"),
+        (
+            lambda: multi_step(1.0, warmup_tokens=5, total_tokens=9, drops=[(4, 0.5)]),
+            "a drop at 4 tokens; expected from 5",
+        ),
+        (lambda: multi_step(1.0, warmup_tokens=5, total_tokens=9, drops=[(10, 0.5)]), "a drop at 10 .* from 5 to 9"),
+        (lambda: multi_step(1.0, warmup_tokens=5, total_tokens=4, drops=[]), "warmup_tokens=5 is more than 4"),
+        (
+            lambda: triangular(1.0, 3.0, half_cycle_tokens=0, num_cycles=1),
+            "half_cycle_tokens=0, num_cycles=1; expected",
+        ),
         (lambda: multi_step(1.0, warmup_tokens=5, total_tokens=9, drops=[(6, 1.5)]), "factor=1.5 at 6"),
         (lambda: multi_cosine(1.0, warmup_tokens=5, cycle_tokens=[9, 9], rewarmup_tokens=10), "cycle 1"),
         (lambda: wsd(1.0, warmup_tokens=1, decay_tokens=5, total_tokens=9, decay="cosin"), "did you mean 'cosine'"),

@@ -52,6 +52,10 @@ NAMED_BAD = [
         "{schedule: waves, peak: 1, waves: 2, trough: 0, stable: 1, decay: 1}",
         ".over: got none; expected the length of all waves beside their number",
     ),
+    (
+        "{schedule: constant, peak: 1, warmup: 20K}",
+        ": constant: a warmup of 20000 in a run of 10240 tokens; shorten it",
+    ),
     ("{schedule: cosine, peak: 1, warmup: 1000 steps}", ": step=1000; expected 0 <= step < 161"),
     ("3e-4", ": got 0.0003; expected a whole schedule by name, as in {schedule: wsd, ...}; segments"),
 ]

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from schedulers import builders
 from schedulers.clock import Clock
+from schedulers.errors import ScheduleError
 from schedulers.row import Row
 from schedulers.schedule import Schedule
 from schedulers.waves import warm_waves_stable_decay
@@ -39,6 +40,8 @@ class Constant(Warmed):
     def build(self, clock: Clock) -> Schedule:
         """The schedule of a run as long as the clock says."""
         warmup = self.warmup.tokens(clock)
+        if warmup > clock.total_tokens:
+            raise ScheduleError(f"constant: a warmup of {warmup} in a run of {clock.total_tokens} tokens; shorten it")
         return Row(0, self.initial).to(self.peak, warmup).hold(clock.total_tokens - warmup).schedule()
 
 
