@@ -40,7 +40,9 @@ def layers(
     sequence_length: Annotated[
         int | None, typer.Option(min=2, help="Tokens of a window; the model's own by default.")
     ] = None,
-    micro_batch: Annotated[int, typer.Option(min=1, help="Windows at a time; changes no number.")] = 4,
+    micro_batch: Annotated[
+        int, typer.Option(min=1, help="Windows at a time; changes numbers by rounding at most.")
+    ] = 4,
     redundant: Annotated[int | None, typer.Option(min=1, help="k of the k most redundant; a quarter of them.")] = None,
     ablate: Annotated[
         list[AblatedPart], typer.Option(help="Measure the loss without each **layer**, **attention** or **mlp**.")
@@ -90,7 +92,9 @@ def depth(
     sequence_length: Annotated[
         int | None, typer.Option(min=2, help="Tokens of a window; the model's own by default.")
     ] = None,
-    micro_batch: Annotated[int, typer.Option(min=1, help="Windows at a time; changes no number.")] = 4,
+    micro_batch: Annotated[
+        int, typer.Option(min=1, help="Windows at a time; changes numbers by rounding at most.")
+    ] = 4,
     any_tokenizer: Annotated[bool, typer.Option("--any-tokenizer", help="Take text of another tokenizer.")] = False,
     as_json: AsJson = False,
 ) -> None:

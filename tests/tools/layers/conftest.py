@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tools.cli import main
 from tools.layers.layered import LayeredModel
 from tools.layers.probe import ProbeBatch
 from tools.layers.taps import Anatomy
@@ -125,3 +126,16 @@ def make_probe():
 @pytest.fixture(scope="session")
 def probe_of():
     return ArrayProbe
+
+
+@pytest.fixture
+def annealmix(monkeypatch, capsys):
+    """Run a command line in this process; its exit status, output and errors."""
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["annealmix", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code or 0, *capsys.readouterr()
+
+    return run

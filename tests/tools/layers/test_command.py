@@ -10,24 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tools.cli import main
-
 transformers = pytest.importorskip("transformers")
 
 NAME = re.compile(r"`([^`]+)`")
-
-
-@pytest.fixture
-def annealmix(monkeypatch, capsys):
-    """Run a command line; its exit status, output and errors."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["annealmix", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")

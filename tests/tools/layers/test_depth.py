@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 
-from tools.cli import main
 from tools.layers.ablate import losses
 from tools.layers.hf_model import load_module
 from tools.layers.opening import Options, open_model, probe_for
@@ -13,17 +12,6 @@ from tools.layers.order import mergekit
 from tools.recipe.yaml_file import read_yaml
 
 transformers = pytest.importorskip("transformers")
-
-
-@pytest.fixture
-def annealmix(monkeypatch, capsys):
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["annealmix", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")

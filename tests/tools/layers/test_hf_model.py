@@ -236,7 +236,9 @@ def test_weights_that_no_layer_has_a_use_for_may_stand_beside(tmp_path):
     weights = load_file(tmp_path / "model.safetensors")
     others = {"vision.layers.0.bias": torch.ones(2), "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
     save_file({**weights, **others}, tmp_path / "model.safetensors", {"format": "pt"})
-    open_hf(tmp_path)
+    read = open_hf(tmp_path).module.state_dict()
+    assert {name for name in weights if not torch.equal(read[name], weights[name])} == set()
+    assert not set(others) & set(read)
 
 
 @pytest.mark.parametrize("content", ["{bad", "[1]"])
