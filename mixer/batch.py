@@ -2,8 +2,7 @@
 
 import zlib
 from dataclasses import dataclass
-from itertools import repeat
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -33,36 +32,54 @@ class Batch:
 
 
 @dataclass(frozen=True, eq=False)
+class ReadRows:
+    """Rows that were read together, the micro-batches of one step or of several."""
+
+    windows: Windows
+    located: Located
+    bins: Ints  # (micro-batches, micro_batch_size)
+
+    def micro_batch(self, number: int) -> Batch:
+        """One of them, as views of the rows."""
+        bins = self.bins[number]
+        rows = slice(number * len(bins), (number + 1) * len(bins))
+        read, located = self.windows, self.located
+        return Batch(
+            tokens=read.tokens[rows],
+            labels=read.labels[rows],
+            loss_mask=read.loss_mask[rows],
+            position_ids=read.position_ids[rows],
+            segments=_several(read.segments[rows]),
+            sources=located.source[rows],
+            epochs=located.epoch[rows],
+            rows=located.row[rows],
+            bins=bins,
+            joined=None if read.joined is None else read.joined[rows],
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class GlobalBatch:
     """One step of one rank: samples [first_sample, first_sample + size) of all ranks, and this rank's share of them."""
 
     step: int
     first_sample: int
     size: int
-    micro_batches: list[Batch]
     bins: list[tuple[int, int]]  # (source, epoch) that occur in the whole global batch, the same on every rank
     bin_samples: list[int]  # samples of the whole global batch in each bin
+    reads: list[ReadRows]  # of as many micro-batches each, but for the last
+    numbers: range  # of this step's micro-batches, counted through all reads
+
+    @cached_property
+    def micro_batches(self) -> list[Batch]:
+        """Cut when they are asked for: the thread that reads has its hands full."""
+        return [self.reads[k].micro_batch(m) for k, m in (divmod(m, len(self.reads[0].bins)) for m in self.numbers)]
 
     def digest(self) -> int:
         """Sum of the CRC-32 of each sample's tokens: added over ranks, it is the same at any layout."""
         return sum(zlib.crc32(row.data) for micro in self.micro_batches for row in micro.tokens)
 
 
-def cut_micro_batches(read: Windows, located: Located, bins: Ints) -> list[Batch]:
-    """Rows that were read, cut into micro-batches; ``bins`` are (micro-batches, their size)."""
-
-    def cut(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return rows.reshape(*bins.shape, *rows.shape[1:])
-
-    columns = (
-        *(cut(rows) for rows in (read.tokens, read.labels, read.loss_mask, read.position_ids)),
-        map(_several, cut(read.segments)) if read.segments.flags.writeable else repeat(None),  # no: of text
-        *map(cut, (located.source, located.epoch, located.row)),
-        bins,
-        repeat(None) if read.joined is None else cut(read.joined),
-    )
-    return [Batch(*columns_of_one) for columns_of_one in zip(*columns, strict=False)]
-
-
 def _several(segments: npt.NDArray[np.int32]) -> npt.NDArray[np.int32] | None:
-    return segments if segments.any() else None
+    """None where every row is one segment; rows of text have segments that nobody can write."""
+    return segments if segments.flags.writeable and segments.any() else None

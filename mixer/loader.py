@@ -19,7 +19,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from .batch import Batch, GlobalBatch, cut_micro_batches
+from .batch import Batch, GlobalBatch, ReadRows
 from .blocks import Blocks
 from .errors import DataError
 from .mixture import Located, Mixture
@@ -145,7 +145,7 @@ def validation_batches(
         read.loss_mask[samples >= num_rows] = 0
         zeros = np.zeros(len(rows), np.int64)
         located = Located(source=zeros, draw=samples, generation=zeros, epoch=zeros, row=rows, offset=zeros)
-        yield from cut_micro_batches(read, located, zeros[None])
+        yield ReadRows(read, located, zeros[None]).micro_batch(0)
 
 
 def check_sources(mixture: Mixture, sources: Mapping[str, Source]) -> None:

@@ -5,7 +5,7 @@ mixture.locate(np.array([0, 1, 10**9]))     # the same answer whenever, and on w
 mixture.counts(10**9)                       # {"web": 700000000, ...}: draws before that sample
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -32,7 +32,8 @@ class Located:
     offset: Ints
 
     def __getitem__(self, which: npt.NDArray[np.generic] | slice) -> "Located":
-        return Located(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
+        columns = self.source, self.draw, self.generation, self.epoch, self.row, self.offset
+        return Located(*[column[which] for column in columns])
 
     def __len__(self) -> int:
         return len(self.source)

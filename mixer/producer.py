@@ -3,14 +3,14 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate
 from queue import SimpleQueue
 
 import numpy as np
 
 from .apportion import Ints
-from .batch import Batch, GlobalBatch, cut_micro_batches
-from .mixture import Located, Mixture
+from .batch import GlobalBatch, ReadRows
+from .mixture import Mixture
 from .places import LOCATED_AT_ONCE, Bins, Places
 from .reading import Reader
 from .steps import Step, rank_samples
@@ -92,21 +92,20 @@ class Producer:
         return self._readable(steps[:half], samples[:half], bins[:half], places)
 
     def _assemble(self, steps: list[Step], samples: list[Ints], bins: list[Bins], places: Places) -> list[GlobalBatch]:
-        mine = np.concatenate(samples)
-        micro_batches = self._micro_batches(places.located[mine.ravel()], places.bin_of[mine])
+        reads = list(self._read(np.concatenate(samples), places))
+        ends = accumulate(len(own) for own in samples)
         return [
-            GlobalBatch(step.number, step.first_sample, step.size, list(islice(micro_batches, len(own))), *of_step)
-            for step, own, of_step in zip(steps, samples, bins, strict=True)
+            GlobalBatch(step.number, step.first_sample, step.size, *of_step, reads, range(end - len(own), end))
+            for step, own, of_step, end in zip(steps, samples, bins, ends, strict=True)
         ]
 
-    def _micro_batches(self, located: Located, bins: Ints) -> Iterator[Batch]:
-        """Read as they are asked for, as many at once as stay in the cache; ``bins`` are (micro-batches, size)."""
-        size = self.micro_batch_size
-        at_once = max(1, self.reader.rows_at_once // size)
-        for first in range(0, len(bins), at_once):
-            end = min(first + at_once, len(bins))
-            part = located[first * size : end * size]
-            yield from cut_micro_batches(self.reader.read(part), part, bins[first:end])
+    def _read(self, samples: Ints, places: Places) -> Iterator[ReadRows]:
+        """As many of the (micro-batches, size) samples at once as stay in the cache."""
+        at_once = max(1, self.reader.rows_at_once // self.micro_batch_size)
+        for first in range(0, len(samples), at_once):
+            part = samples[first : first + at_once]
+            located = places.located[part.ravel()]
+            yield ReadRows(self.reader.read(located), located, places.bin_of[part])
 
     def _mine(self, step: Step) -> Ints:
         layout = {"micro_batch_size": self.micro_batch_size, "rank": self.rank, "num_ranks": self.num_ranks}

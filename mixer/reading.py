@@ -79,8 +79,8 @@ class Reader:
             return (time.perf_counter() - began) / len(at)
 
         each = self._threads.map if self._is_slow else map
-        seconds_a_row = _mean_seconds(parts, each(fill, parts))
-        self._is_slow = self._readers > 1 and seconds_a_row > _SLOW_ROW_S
+        seconds_a_row = list(each(fill, parts))
+        self._is_slow = self._readers > 1 and max(seconds_a_row) > _SLOW_ROW_S < _mean_seconds(parts, seconds_a_row)
 
     def _source(self, k: int) -> Source:
         name = self._names[k]

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixer.batch import Batch, GlobalBatch
+from mixer.batch import GlobalBatch, ReadRows
+from mixer.mixture import Located
+from mixer.windows import Windows
 from schedulers.hyperparameters import Values
 from tools.recipe.load import apply_override, parse_recipe
 from tools.recipe.planned import Plan
@@ -53,27 +55,15 @@ def make_plan(*overrides: str) -> Plan:
 
 def make_batch(step: int = 0, *, micro_batches: int = 2) -> GlobalBatch:
     """A global batch of random tokens whose last quarter of positions has no loss; two (source, epoch) bins."""
-    rng = np.random.default_rng(step)
-    made = [_micro_batch(rng) for _ in range(micro_batches)]
-    size = 2 * micro_batches
-    return GlobalBatch(step, step * size, size, made, [(0, 0), (0, 1)], [size // 2, size // 2])
-
-
-def _micro_batch(rng: np.random.Generator) -> Batch:
-    tokens = rng.integers(0, VOCABULARY, (2, LENGTH + 1))
-    positions = np.tile(np.arange(LENGTH), (2, 1))
-    zeros = np.zeros(2, np.int64)
-    return Batch(
-        tokens=tokens[:, :-1],
-        labels=tokens[:, 1:],
-        loss_mask=(positions < LENGTH * 3 // 4).astype(np.float32),
-        position_ids=positions,
-        segments=None,
-        sources=zeros,
-        epochs=zeros,
-        rows=zeros,
-        bins=np.array([0, 1]),
-    )
+    rows = 2 * micro_batches
+    tokens = np.random.default_rng(step).integers(0, VOCABULARY, (rows, LENGTH + 1))
+    positions = np.tile(np.arange(LENGTH), (rows, 1))
+    loss_mask = (positions < LENGTH * 3 // 4).astype(np.float32)
+    windows = Windows(tokens[:, :-1], tokens[:, 1:], loss_mask, positions, np.zeros((rows, LENGTH), np.int32))
+    located = Located(*np.zeros((6, rows), np.int64))
+    bins = np.tile([0, 1], (micro_batches, 1))
+    reads = [ReadRows(windows, located, bins)]
+    return GlobalBatch(step, step * rows, rows, [(0, 0), (0, 1)], [rows // 2] * 2, reads, range(micro_batches))
 
 
 @pytest.fixture(scope="session")
