@@ -13,49 +13,82 @@ from .windows import Windows
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """One micro-batch; arrays of the model are (micro_batch_size, S), the rest (micro_batch_size,).
-
-    Rows of text share memory: tokens and labels are views of ``joined``, loss_mask and position_ids are read-only.
-    """
-
-    tokens: Ints
-    labels: Ints
-    loss_mask: npt.NDArray[np.float32]
-    position_ids: Ints
-    segments: npt.NDArray[np.int32] | None  # None where every row is one segment
-    sources: Ints  # index into Mixture.names
-    epochs: Ints
-    rows: Ints
-    bins: Ints  # index into GlobalBatch.bins
-    joined: Ints | None = None  # (micro_batch_size, S + 1); None where tokens and labels are arrays of their own
-
-
-@dataclass(frozen=True, eq=False)
 class ReadRows:
-    """Rows that were read together, the micro-batches of one step or of several."""
+    """Rows that were read together: the micro-batches of one step, or of several."""
 
     windows: Windows
     located: Located
-    bins: Ints  # (micro-batches, micro_batch_size)
+    bins: Ints  # (micro-batches, micro_batch_size) index into GlobalBatch.bins
 
-    def micro_batch(self, number: int) -> Batch:
-        """One of them, as views of the rows."""
-        bins = self.bins[number]
-        rows = slice(number * len(bins), (number + 1) * len(bins))
-        read, located = self.windows, self.located
-        return Batch(
-            tokens=read.tokens[rows],
-            labels=read.labels[rows],
-            loss_mask=read.loss_mask[rows],
-            position_ids=read.position_ids[rows],
-            segments=_several(read.segments[rows]),
-            sources=located.source[rows],
-            epochs=located.epoch[rows],
-            rows=located.row[rows],
-            bins=bins,
-            joined=None if read.joined is None else read.joined[rows],
-        )
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One micro-batch, a view of the rows it was read with, made anew each time an array is asked for.
+
+    Arrays of the model are (micro_batch_size, S), the rest (micro_batch_size,). Rows of text share memory: tokens and
+    labels are views of ``joined``, loss_mask and position_ids are read-only.
+    """
+
+    read: ReadRows
+    number: int  # among the micro-batches that were read together
+
+    @property
+    def tokens(self) -> Ints:
+        """Inputs of the model."""
+        return self.read.windows.tokens[self._rows]
+
+    @property
+    def labels(self) -> Ints:
+        """What is to be predicted: the token after each."""
+        return self.read.windows.labels[self._rows]
+
+    @property
+    def loss_mask(self) -> npt.NDArray[np.float32]:
+        """1 where the prediction counts, else 0."""
+        return self.read.windows.loss_mask[self._rows]
+
+    @property
+    def position_ids(self) -> Ints:
+        """Positions, from 0 in each segment."""
+        return self.read.windows.position_ids[self._rows]
+
+    @property
+    def segments(self) -> npt.NDArray[np.int32] | None:
+        """Number of each position's segment; None where every row is one segment."""
+        segments = self.read.windows.segments[self._rows]
+        return segments if segments.flags.writeable and segments.any() else None  # of text, nobody can write them
+
+    @property
+    def joined(self) -> Ints | None:
+        """(micro_batch_size, S + 1) tokens and the last label; None where those are arrays of their own."""
+        joined = self.read.windows.joined
+        return None if joined is None else joined[self._rows]
+
+    @property
+    def sources(self) -> Ints:
+        """Index into Mixture.names."""
+        return self.read.located.source[self._rows]
+
+    @property
+    def epochs(self) -> Ints:
+        """Passes over the source's rows before this one."""
+        return self.read.located.epoch[self._rows]
+
+    @property
+    def rows(self) -> Ints:
+        """Rows of the source."""
+        return self.read.located.row[self._rows]
+
+    @property
+    def bins(self) -> Ints:
+        """Index into GlobalBatch.bins."""
+        bins: Ints = self.read.bins[self.number]
+        return bins
+
+    @property
+    def _rows(self) -> slice:
+        size = self.read.bins.shape[1]
+        return slice(self.number * size, (self.number + 1) * size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +105,9 @@ class GlobalBatch:
 
     @cached_property
     def micro_batches(self) -> list[Batch]:
-        """Cut when they are asked for: the thread that reads has its hands full."""
-        return [self.reads[k].micro_batch(m) for k, m in (divmod(m, len(self.reads[0].bins)) for m in self.numbers)]
+        """In the order in which they are trained on."""
+        return [Batch(self.reads[k], m) for k, m in (divmod(m, len(self.reads[0].bins)) for m in self.numbers)]
 
     def digest(self) -> int:
         """Sum of the CRC-32 of each sample's tokens: added over ranks, it is the same at any layout."""
         return sum(zlib.crc32(row.data) for micro in self.micro_batches for row in micro.tokens)
-
-
-def _several(segments: npt.NDArray[np.int32]) -> npt.NDArray[np.int32] | None:
-    """None where every row is one segment; rows of text have segments that nobody can write."""
-    return segments if segments.flags.writeable and segments.any() else None

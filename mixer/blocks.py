@@ -7,6 +7,7 @@ Fresh memory costs a page fault for each 4 KiB when it is first written, several
 """
 
 import sys
+import threading
 
 import numpy as np
 
@@ -38,14 +39,16 @@ class Blocks:
         self._blocks: list[Bytes] = []  # in the order in which they were given out last
         self._given: list[int] = []  # the number of that take
         self._takes = 0
+        self._lock = threading.Lock()
 
     def take(self, num_bytes: int) -> Bytes:
         """So many bytes with any content, of a block that nobody holds."""
-        self._takes += 1
-        self._let_go()
-        self._blocks.append(self._free(num_bytes))
-        self._given.append(self._takes)
-        return self._blocks[-1][:num_bytes]
+        with self._lock:
+            self._takes += 1
+            self._let_go()
+            self._blocks.append(self._free(num_bytes))
+            self._given.append(self._takes)
+            return self._blocks[-1][:num_bytes]
 
     def _let_go(self) -> None:
         while self._given and self._given[0] <= self._takes - self._unused_takes:

@@ -164,7 +164,9 @@ def megatron_batch(
         "dataset_id": batch.sources,
         "epoch": batch.epochs,
     }
-    segments = text_masks(*batch.tokens.shape)[2] if batch.segments is None else batch.segments
+    segments = batch.segments
+    if segments is None:
+        segments = text_masks(*batch.tokens.shape)[2]
     if attention_mask:
         arrays["attention_mask"] = forbidden(segments)
     if cu_seqlens:

@@ -1,4 +1,4 @@
-"""Micro-batches for one data-parallel rank, assembled a global batch at a time by a background thread.
+"""Micro-batches for one data-parallel rank, assembled whole global batches at a time by background threads.
 
     with Loader(mixture, sources, micro_batch_size=2, data_parallel_rank=0, data_parallel_size=4,
                 batch_sizes=[(0, 16), (16, 16), (32, 24)]) as loader:
@@ -11,7 +11,6 @@ global batch is a contiguous range of samples, the same set at any layout. Every
 reads its own, and so knows which sources and epochs the whole batch draws on (``bins``).
 """
 
-import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,17 +22,19 @@ from .batch import Batch, GlobalBatch, ReadRows
 from .blocks import Blocks
 from .errors import DataError
 from .mixture import Located, Mixture
-from .producer import Producer
+from .producer import Handed, Producer
 from .reading import Reader, check_ids
 from .rows import Source
 from .steps import Steps, check_layout, rank_samples, steps_from
 from .windows import Allocate, Windows, fresh_bytes
 
+_THREADS = 2  # that find and read pieces of their own: one leaves half of a warm page cache's speed unused
+
 
 class Loader:
     """Iterator of GlobalBatch from ``start_step`` on; close it, use it in a ``with``, or drop it: its threads end.
 
-    A background thread reads ahead: ``prefetch`` pieces of a step, or of several where steps are small. The memory of a
+    Background threads read ahead: ``prefetch`` pieces, each a step, or several where steps are small. The memory of a
     batch is used again, but not before the consumer has dropped the batch, its arrays and every tensor that shares it.
 
     ``batch_sizes`` is the run's steps, or (first sample, global batch size) of each step from ``start_step`` on.
@@ -62,57 +63,66 @@ class Loader:
     ) -> None:
         check_sources(mixture, sources)
         check_layout(micro_batch_size=micro_batch_size, rank=data_parallel_rank, num_ranks=data_parallel_size)
+        reader = Reader(
+            mixture.names,
+            sources,
+            sequence_length=mixture.history.sequence_length,
+            blocks=Blocks(allocate=allocate),
+            contiguous=contiguous,
+            vocab_size=vocab_size,
+            readers=readers,
+        )
         producer = Producer(
-            mixture=mixture,
-            reader=Reader(
-                mixture.names,
-                sources,
-                sequence_length=mixture.history.sequence_length,
-                blocks=Blocks(allocate=allocate),
-                contiguous=contiguous,
-                vocab_size=vocab_size,
-                readers=readers,
-            ),
+            mixture,
+            reader,
+            steps_from(start_step, batch_sizes),
             micro_batch_size=micro_batch_size,
             rank=data_parallel_rank,
             num_ranks=data_parallel_size,
+            pieces_ahead=max(1, prefetch),
         )
-        self._ready: deque[GlobalBatch] = deque()
+        self._ready: deque[GlobalBatch | BaseException | None] = deque()
         self._results, self._room, self._closed = producer.results, producer.room, producer.stopped
-        for _ in range(max(1, prefetch)):
-            self._room.put(True)
-        steps = steps_from(start_step, batch_sizes)
+        self._taken = 0
         self._stop = weakref.finalize(self, producer.stop)
-        self._thread = threading.Thread(target=producer.run, args=(steps,), name="mixer-loader", daemon=True)
-        self._thread.start()
+        self._threads = producer.start(min(_THREADS, len(self._results)))
 
     def __iter__(self) -> Iterator[GlobalBatch]:
         return self
 
     def __next__(self) -> GlobalBatch:
-        if self._closed.is_set():
-            raise StopIteration
-        if not self._ready:
-            item = self._results.get()
-            if not isinstance(item, list):
-                self.close()
-                raise StopIteration if item is None else item
-            self._ready.extend(item)
+        if not self._ready and not self._closed.is_set():
+            self._ready.extend(self._next.get())
+            self._taken += 1
             self._room.put(True)
-        return self._ready.popleft()
+        if self._closed.is_set():  # perhaps by another thread, while this one waited
+            raise StopIteration
+        item = self._ready.popleft()
+        if isinstance(item, GlobalBatch):
+            return item
+        self.close()
+        raise StopIteration if item is None else item
 
     @property
     def ready(self) -> bool:
-        """Whether ``next`` finds a batch, the end or an error at once, and need not wait for the thread."""
-        return bool(self._ready) or not self._results.empty()
+        """Whether ``next`` finds a batch, the end or an error at once, and need not wait for a thread."""
+        return bool(self._ready) or not self._next.empty()
 
     def close(self) -> None:
         """Stop the threads, once they have read what they are at, and drop what is ready; may be called twice."""
         self._stop()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._ready.clear()
-        self._results = SimpleQueue()
-        self._results.put(None)  # for a consumer that was about to wait
+        for handed in self._results:
+            while not handed.empty():
+                handed.get()
+            handed.put([None])  # for a consumer that was about to wait
+
+    @property
+    def _next(self) -> SimpleQueue[Handed]:
+        """Where the piece comes that follows those taken."""
+        return self._results[self._taken % len(self._results)]
 
     def __enter__(self) -> "Loader":
         return self
@@ -145,7 +155,7 @@ def validation_batches(
         read.loss_mask[samples >= num_rows] = 0
         zeros = np.zeros(len(rows), np.int64)
         located = Located(source=zeros, draw=samples, generation=zeros, epoch=zeros, row=rows, offset=zeros)
-        yield ReadRows(read, located, zeros[None]).micro_batch(0)
+        yield Batch(ReadRows(read, located, zeros[None]), 0)
 
 
 def check_sources(mixture: Mixture, sources: Mapping[str, Source]) -> None:

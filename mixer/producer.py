@@ -1,8 +1,8 @@
-"""What a loader's background thread does: find the samples of steps, read this rank's, and hand them over in order."""
+"""What a loader's background threads do: find the samples of steps, and read this rank's."""
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from queue import SimpleQueue
 
@@ -15,50 +15,125 @@ from .places import LOCATED_AT_ONCE, Bins, Places
 from .reading import Reader
 from .steps import Step, rank_samples
 
+Handed = list[GlobalBatch | BaseException | None]  # an error or None, for the end of the run, comes last
+
 
 @dataclass(frozen=True, eq=False)
-class Producer:
-    """What the background thread runs. It knows nothing of its Loader, so that one that is dropped does not live on."""
+class Piece:
+    """Steps that are read together: one, or several that are little work each."""
 
-    mixture: Mixture
-    reader: Reader
-    micro_batch_size: int
-    rank: int
-    num_ranks: int
-    results: SimpleQueue[list[GlobalBatch] | BaseException | None] = field(default_factory=SimpleQueue)
-    room: SimpleQueue[bool] = field(default_factory=SimpleQueue)  # an item for each list of batches to read ahead
-    stopped: threading.Event = field(default_factory=threading.Event)
+    steps: list[Step]
+    samples: list[Ints]  # of this rank, each (micro-batches, size), counted from the first of ``places``
+    bins: list[Bins]
+    places: Places
+
+    def first_half(self) -> "Piece":
+        """At least one step."""
+        return self._part(slice(0, -(-len(self.steps) // 2)))
+
+    def second_half(self) -> "Piece":
+        """What follows the first half."""
+        return self._part(slice(-(-len(self.steps) // 2), None))
+
+    def _part(self, which: slice) -> "Piece":
+        return Piece(self.steps[which], self.samples[which], self.bins[which], self.places)
+
+
+class Producer:
+    """What the background threads run. It knows nothing of its Loader, so that one that is dropped does not live on.
+
+    Piece k is handed over in ``results[k % len(results)]``, and begun when the one before it there has been taken: so
+    threads may be done in any order, and the consumer still finds the pieces in theirs.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        reader: Reader,
+        steps: Iterator[Step],
+        *,
+        micro_batch_size: int,
+        rank: int,
+        num_ranks: int,
+        pieces_ahead: int,
+    ) -> None:
+        self._mixture, self._reader = mixture, reader
+        self._micro_batch_size, self._rank, self._num_ranks = micro_batch_size, rank, num_ranks
+        self.results = [SimpleQueue[Handed]() for _ in range(pieces_ahead)]
+        self.room = SimpleQueue[bool]()  # an item for each piece to read ahead
+        self.stopped = threading.Event()
+        self._turn, self._taken, self._running = threading.Lock(), 0, 0
+        self._pieces = self._cut(steps)
+        for _ in range(pieces_ahead):
+            self.room.put(True)
+
+    def start(self, num_threads: int) -> list[threading.Thread]:
+        """Threads that read pieces until ``stop``, or until there is none left."""
+        self._running = num_threads
+        threads = [threading.Thread(target=self._run, name="mixer-loader", daemon=True) for _ in range(num_threads)]
+        for thread in threads:
+            thread.start()
+        return threads
 
     def stop(self) -> None:
-        """End the thread once it has read what it is at. Waits for nothing: the collector may call it anywhere."""
+        """End the threads once they have read what they are at. Waits for nothing: the collector may call it."""
         self.stopped.set()
-        self.room.put(False)
+        for _ in self.results:
+            self.room.put(False)
 
-    def run(self, steps: Iterator[Step]) -> None:
-        """Hand over all steps, and at last None or the error that ended them, for the training loop to raise."""
+    def _run(self) -> None:
+        while self.room.get() and not self.stopped.is_set():
+            number, piece = self._take()
+            self.results[number % len(self.results)].put(self._read(piece))  # no name here holds a batch meanwhile
+            if not isinstance(piece, Piece):
+                break
+        with self._turn:
+            self._running -= 1
+        if not self._running:
+            self._reader.close()
+
+    def _take(self) -> tuple[int, Piece | BaseException | None]:
+        """The next piece and its number; the error that ends the run, or None at its end, has a number too."""
+        with self._turn:
+            self._taken += 1
+            try:
+                return self._taken - 1, next(self._pieces, None)
+            except BaseException as error:  # whatever it is, the training loop must see it
+                return self._taken - 1, error
+
+    def _read(self, piece: Piece | BaseException | None) -> Handed:
+        """All the steps, or those before the first that can't be read, and the error."""
+        if not isinstance(piece, Piece):
+            return [piece]
         try:
-            for _ in map(self.results.put, self._batches(steps)):
-                pass  # and no name here holds a batch while the next is read
-            self.results.put(None)
-        except BaseException as error:  # whatever it is, the training loop must see it
-            self.results.put(error)
-        finally:
-            self.reader.close()
+            return list(self._assemble(piece))
+        except BaseException as error:  # likewise
+            if len(piece.steps) == 1:
+                return [error]
+        first = self._read(piece.first_half())
+        return first + self._read(piece.second_half()) if isinstance(first[-1], GlobalBatch) else first
 
-    def _batches(self, steps: Iterator[Step]) -> Iterator[list[GlobalBatch]]:
-        """The steps in order: one, or several that are little work each."""
+    def _assemble(self, piece: Piece) -> Iterator[GlobalBatch]:
+        at_once = max(1, self._reader.rows_at_once // self._micro_batch_size)
+        samples = np.concatenate(piece.samples)
+        reads = [self._rows(samples[k : k + at_once], piece.places) for k in range(0, len(samples), at_once)]
+        ends = accumulate(len(own) for own in piece.samples)
+        for step, own, bins, end in zip(piece.steps, piece.samples, piece.bins, ends, strict=True):
+            yield GlobalBatch(step.number, step.first_sample, step.size, *bins, reads, range(end - len(own), end))
+
+    def _rows(self, samples: Ints, places: Places) -> ReadRows:
+        located = places.located[samples.ravel()]
+        return ReadRows(self._reader.read(located), located, places.bin_of[samples])
+
+    def _cut(self, steps: Iterator[Step]) -> Iterator[Piece]:
         for near in self._near(steps):
-            places = Places.of(self.mixture, near)
+            places = Places.of(self._mixture, near)
             samples = [self._mine(step) + (step.first_sample - near[0].first_sample) for step in near]
             begin = 0
             while begin < len(near):
-                if not self.room.get() or self.stopped.is_set():
-                    return
-                end = begin + max(1, self.reader.rows_at_once // max(1, samples[begin].size))
-                batches = self._readable(near[begin:end], samples[begin:end], places.bins[begin:end], places)
-                begin += len(batches)
-                yield batches
-                del batches
+                end = begin + max(1, self._reader.rows_at_once // max(1, samples[begin].size))
+                yield Piece(near[begin:end], samples[begin:end], places.bins[begin:end], places)
+                begin = end
 
     def _near(self, steps: Iterator[Step]) -> Iterator[list[Step]]:
         """Steps in lists that are located at once, each of which follows the one before."""
@@ -77,36 +152,10 @@ class Producer:
 
     def _joins(self, step: Step, near: list[Step]) -> bool:
         """Not where it would fail: the steps before it are delivered first."""
-        readable = step.end <= self.mixture.num_samples and step.size % (self.micro_batch_size * self.num_ranks) == 0
+        readable = step.end <= self._mixture.num_samples and step.size % (self._micro_batch_size * self._num_ranks) == 0
         follows = step.first_sample == near[-1].end
         return readable and follows and step.end - near[0].first_sample <= LOCATED_AT_ONCE
 
-    def _readable(self, steps: list[Step], samples: list[Ints], bins: list[Bins], places: Places) -> list[GlobalBatch]:
-        """All the steps, or some from the first on where one can't be read: it fails when its turn comes, alone."""
-        try:
-            return self._assemble(steps, samples, bins, places)
-        except Exception:
-            if len(steps) == 1:
-                raise
-        half = len(steps) // 2
-        return self._readable(steps[:half], samples[:half], bins[:half], places)
-
-    def _assemble(self, steps: list[Step], samples: list[Ints], bins: list[Bins], places: Places) -> list[GlobalBatch]:
-        reads = list(self._read(np.concatenate(samples), places))
-        ends = accumulate(len(own) for own in samples)
-        return [
-            GlobalBatch(step.number, step.first_sample, step.size, *of_step, reads, range(end - len(own), end))
-            for step, own, of_step, end in zip(steps, samples, bins, ends, strict=True)
-        ]
-
-    def _read(self, samples: Ints, places: Places) -> Iterator[ReadRows]:
-        """As many of the (micro-batches, size) samples at once as stay in the cache."""
-        at_once = max(1, self.reader.rows_at_once // self.micro_batch_size)
-        for first in range(0, len(samples), at_once):
-            part = samples[first : first + at_once]
-            located = places.located[part.ravel()]
-            yield ReadRows(self.reader.read(located), located, places.bin_of[part])
-
     def _mine(self, step: Step) -> Ints:
-        layout = {"micro_batch_size": self.micro_batch_size, "rank": self.rank, "num_ranks": self.num_ranks}
+        layout = {"micro_batch_size": self._micro_batch_size, "rank": self._rank, "num_ranks": self._num_ranks}
         return rank_samples(step.size, **layout)

@@ -20,7 +20,7 @@ from .mixture import Located
 from .rows import Source
 from .windows import Windows
 
-_BYTES_AT_ONCE = 9 * 2**19  # of tokens, measured: fewer spend more on bookkeeping, more leave the cache
+_BYTES_AT_ONCE = 17 * 2**19  # of tokens, measured: fewer spend more on bookkeeping, more leave the cache
 _BYTES_AT_ONCE_SLOWLY = 2**24
 _ROWS_OF_A_READER = 4  # while storage is slow
 _SLOW_ROW_S = 0.0005  # a warm row takes a hundredth of it

@@ -254,7 +254,7 @@ def endless() -> Iterator[tuple[int, int]]:
     return ((0, 24) for _ in count())
 
 
-def test_closing_stops_the_thread(mixture: Mixture, sources: dict[str, Source]) -> None:
+def test_closing_stops_the_threads(mixture: Mixture, sources: dict[str, Source]) -> None:
     before = threading.active_count()
     loader = Loader(mixture, sources, **LAYOUT, batch_sizes=endless())
     assert next(loader).step == 0
@@ -263,18 +263,19 @@ def test_closing_stops_the_thread(mixture: Mixture, sources: dict[str, Source]) 
     loader.close()
     assert threading.active_count() == before
     assert loader.ready  # with the end, also for a consumer that asked just before
-    assert loader._results.get() is None
+    assert loader._next.get() == [None]
     with pytest.raises(StopIteration):
         next(loader)
 
 
-def test_a_loader_that_is_dropped_ends_its_thread(mixture: Mixture, sources: dict[str, Source]) -> None:
+def test_a_loader_that_is_dropped_ends_its_threads(mixture: Mixture, sources: dict[str, Source]) -> None:
     loader = Loader(mixture, sources, **LAYOUT, batch_sizes=endless())
-    kept, thread = next(loader).micro_batches[0], loader._thread
+    kept, threads = next(loader).micro_batches[0], loader._threads
     read = kept.tokens.copy()
     del loader
-    thread.join(10)
-    assert not thread.is_alive()
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
     assert np.array_equal(kept.tokens, read)
 
 

@@ -124,6 +124,34 @@ def test_small_steps_are_read_together(mixture: Mixture, sources: dict[str, Sour
     assert sum(source.calls for source in counted.values()) <= 4
 
 
+class Held:
+    """A source whose every other read, from the first on, takes longer than all that may overtake it."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._calls = source, count()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def fill(self, rows: Any, out: Windows, at: Any, **options: Any) -> None:
+        time.sleep(0 if next(self._calls) % 2 else 0.01)
+        self._source.fill(rows, out, at, **options)
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 3, 5])
+def test_steps_come_in_order_whichever_is_read_first(
+    mixture: Mixture, sources: dict[str, Source], prefetch: int
+) -> None:
+    steps = one_at_a_time([(first, 6) for first in range(0, 168, 12)])
+    held = {name: Held(source) for name, source in sources.items()}
+    layout = {**LAYOUT, "batch_sizes": steps, "readers": 1}
+    with (
+        Loader(mixture, sources, **layout, prefetch=1) as straight,
+        Loader(mixture, held, **layout, prefetch=prefetch) as beside,
+    ):
+        assert [contents(batch) for batch in straight] == [contents(batch) for batch in beside]
+
+
 def test_slow_storage_is_read_by_many_threads_and_gives_the_same(mixture: Mixture, sources: dict[str, Source]) -> None:
     slow, steps = watched(sources, 0.003), one_at_a_time([(0, 12), (90, 12)])
     with (

@@ -6,6 +6,8 @@ measurement in turn, so that a machine that changes its speed changes all of the
 - *floor*: numpy gathers the S + 1 tokens of a global batch into one int64 buffer, over and over;
 - *views*: our loader, tokens and labels as views of one array, loss_mask and position_ids made once;
 - *own*: our loader, each of the four an array of its own, written for each batch.
+
+Of ours, each of the four arrays of every micro-batch is asked for, as a training step does, and dropped.
 """
 
 import json
@@ -24,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mixer.apportion import Ints
+from mixer.batch import GlobalBatch
 from mixer.generations import SourceHistory
 from mixer.history import History
 from mixer.loader import Loader
@@ -41,7 +44,7 @@ MICRO_BATCH, GLOBAL_BATCH = 16, 64
 WEIGHTS = {"web": 0.7, "code": 0.3}
 FLOOR_TARGETS = {"views": 0.5, "own": 0.25}
 MEGATRON_TARGET = 20.0
-_BATCHES = 500  # global batches of ours in a round
+_BATCHES = 2000  # global batches of the floor and of ours in a round
 _PEER_BATCHES = 120  # micro-batches of a peer
 _WARM_UP = 10
 _COLD_STEPS = 600
@@ -132,7 +135,13 @@ def _floor_rate(tokens: np.ndarray[Any, Any]) -> float:
 
 def _our_rate(sources: Mapping[str, Source], *, contiguous: bool) -> float:
     with _loader(sources, GLOBAL_BATCH, MICRO_BATCH, _BATCHES + _WARM_UP, contiguous=contiguous) as batches:
-        return _rate(batches, _BATCHES, GLOBAL_BATCH)
+        return _rate(map(_looked_at, batches), _BATCHES, GLOBAL_BATCH)
+
+
+def _looked_at(batch: GlobalBatch) -> None:
+    """What a training step asks of its batch."""
+    for micro in batch.micro_batches:
+        _ = micro.tokens, micro.labels, micro.loss_mask, micro.position_ids
 
 
 def _peer_rate(start: Callable[[int], Iterator[Any]]) -> float:
@@ -209,9 +218,10 @@ def _waits(folder: Path) -> tuple[list[float], int]:
 
 
 def _grown_bytes(folder: Path, num_windows: int) -> int:
-    """Anonymous resident memory that reading so many windows adds after the first tenth.
+    """Anonymous resident memory that reading so many windows adds after the first fifth.
 
-    In that tenth storage is slow, so that every thread that may ever read has read and has its own memory, some 15 MiB.
+    In half of that storage is slow, so that every thread that may ever read has read and has its own memory, some
+    15 MiB; in the rest the blocks are made that fast storage is read into.
     """
     path = write_hole(folder / "large", 5_000_000_000)
     source = open_source(path, name="large", sequence_length=WINDOW_TOKENS)
@@ -220,7 +230,7 @@ def _grown_bytes(folder: Path, num_windows: int) -> int:
     with _loader({"large": slow}, GLOBAL_BATCH, MICRO_BATCH, num_batches) as batches:
         before = 0
         for batch in batches:
-            if batch.step == num_batches // 10:
+            if batch.step == num_batches // 5:
                 before = _anonymous_bytes()
         return _anonymous_bytes() - before
 

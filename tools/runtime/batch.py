@@ -40,8 +40,8 @@ def to_model_input(batch: Batch) -> ModelInput:
 
     Copies from pinned memory may still be under way at the return: hold the batch until the step is over.
     """
-    fields = _text(batch.joined) if batch.joined is not None else _each(batch)
-    segments = None if batch.segments is None else to_device(batch.segments)
+    fields = _each(batch) if (joined := batch.joined) is None else _text(joined)
+    segments = None if (numbers := batch.segments) is None else to_device(numbers)
     packed, mask = None, None
     if segments is not None and has_transformer_engine():
         for name in ("tokens", "labels", "position_ids"):
