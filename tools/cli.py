@@ -291,7 +291,7 @@ def bench_schedulers(
 
 @bench.command("layers", epilog="Example: `annealmix bench layers --hidden-size 512`")
 def bench_layers(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds whose medians are taken.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds whose medians are taken.")] = 15,
     hidden_size: Annotated[int, typer.Option(min=64, help="Width of the model, a multiple of 64.")] = 256,
     as_json: AsJson = False,
 ) -> None:

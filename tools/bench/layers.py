@@ -1,6 +1,7 @@
 """``annealmix bench layers``: what the analyzer costs beside a plain forward pass, and beside the published way.
 
-Two measurements on random Llama models, in turns in one process, so that a machine that changes its speed changes all:
+Two measurements on random Llama models, in one process, two sides in turns, so that a machine that changes its speed
+changes both:
 
 - *time*: a plain forward pass, with the measures of whole layers, with those of their parts, and with all
   (parts, pairs, strata), which is set beside a pass that computes logits and loss as it does;
@@ -8,15 +9,15 @@ Two measurements on random Llama models, in turns in one process, so that a mach
   memory is the most that a pass holds at once, less that of a plain one.
 """
 
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
@@ -26,6 +27,8 @@ from ..layers.measure import measure
 from ..layers.probe import Probe, ProbeBatch
 
 _VOCABULARY = 4096
+
+Side = Callable[[], object]
 
 
 class _RandomProbe(Probe):
@@ -68,51 +71,51 @@ class LayersBench:
     ours_extra_bytes: int
 
 
-def bench_layers(*, rounds: int = 7, hidden_size: int = 256, num_layers: int = 32, windows: int = 4) -> LayersBench:
+def bench_layers(*, rounds: int = 15, hidden_size: int = 256, num_layers: int = 32, windows: int = 4) -> LayersBench:
     """Measure at one width; ``published_ratio`` is our time over that of the published way."""
     model = layered(random_llama(hidden_size, num_layers, _VOCABULARY), name="random")
     probe = _RandomProbe(windows, 256)
-    ours = partial(measure, model, probe, with_parts=False, with_strata=False, with_pairs=False)
-    sides: list[Callable[[], object]] = [
-        partial(_plain, model, probe),
-        ours,
-        partial(measure, model, probe, with_strata=False, with_pairs=False),
-        partial(_plain_with_loss, model, probe),
-        partial(measure, model, probe),
-        partial(_published, model, probe),
-    ]
-    seconds = _in_turns(sides, rounds)
-    plain, layers, parts, with_loss, everything, published = seconds
-    plain_bytes = peak_bytes(sides[0])
+    plain, with_loss, published = (partial(side, model, probe) for side in (_plain, _plain_with_loss, _published))
+    layers = partial(measure, model, probe, with_parts=False, with_strata=False, with_pairs=False)
+    parts = partial(measure, model, probe, with_strata=False, with_pairs=False)
+    everything = partial(measure, model, probe)
+    beside_plain = _in_turns(layers, plain, rounds)
+    beside_published = _in_turns(layers, published, rounds)  # before logits are made anywhere
+    parts_beside_plain = _in_turns(parts, plain, rounds)
+    beside_loss = _in_turns(everything, with_loss, rounds)
+    plain_bytes = peak_bytes(plain)
     return LayersBench(
         hidden_size,
-        statistics.median(plain),
-        _ratio(layers, plain),
-        _ratio(parts, plain),
-        statistics.median(with_loss),
-        _ratio(everything, with_loss),
-        _ratio(layers, published),
-        peak_bytes(sides[5]) - plain_bytes,
-        peak_bytes(ours) - plain_bytes,
+        float(np.median(beside_plain[:, 1])),
+        _ratio(beside_plain),
+        _ratio(parts_beside_plain),
+        float(np.median(beside_loss[:, 1])),
+        _ratio(beside_loss),
+        _ratio(beside_published),
+        peak_bytes(published) - plain_bytes,
+        peak_bytes(layers) - plain_bytes,
     )
 
 
-def _in_turns(sides: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Seconds of each side in each round; a first round warms up and doesn't count."""
-    seconds: list[list[float]] = [[] for _ in sides]
+def _in_turns(ours: Side, other: Side, rounds: int) -> npt.NDArray[np.float64]:
+    """(rounds, 2) Seconds of both, one right after the other, each as often first as second; one round warms up."""
+    seconds = np.zeros((rounds + 1, 2))
     for number in range(rounds + 1):
-        for side, times in zip(sides, seconds, strict=True):
-            began = time.perf_counter()
-            side()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if number:
-                times.append(time.perf_counter() - began)
-    return seconds
+        for side in (0, 1) if number % 2 else (1, 0):
+            seconds[number, side] = _seconds((ours, other)[side])
+    return seconds[1:]
 
 
-def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    return statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
+def _seconds(side: Side) -> float:
+    began = time.perf_counter()
+    side()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def _ratio(seconds: npt.NDArray[np.float64]) -> float:
+    return float(np.median(seconds[:, 0] / seconds[:, 1]))
 
 
 def _tokens(model: LayeredModel, probe: _RandomProbe) -> torch.Tensor:

@@ -10,12 +10,12 @@
       |
     sums       fp64 sums by document group, histograms, the Gram matrix of sampled tokens: added, never gathered
       |
-    uncertainty, spans, findings        numpy: document bootstrap, ranks and ties, layers that act as one
+    uncertainty, ranking, spans, findings   numpy: document bootstrap, ranks and ties, layers that act as one
       |
-    report, page                        report.json, CSV, figures, one HTML file
+    report, page                            report.json, CSV, figures, one HTML file
 
 Dot products are taken in fp32, sums in fp64. Memory doesn't grow with the number of tokens: documents are counted in
-``sums.GROUPS`` groups, which are what the bootstrap draws. Every sum is over tokens, so that ranks, micro-batches and
+``document_groups``, which are what the bootstrap draws. Every sum is over tokens, so that ranks, micro-batches and
 runs are merged by addition. What is imported here is torch above ``sums`` and numpy below it; models and data are
 opened by ``hf_model``, ``own_model`` and ``probe``.
 """

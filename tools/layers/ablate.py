@@ -19,7 +19,6 @@ from .layered import LayeredModel
 from .measure import in_turns, own_part, tensor_of
 from .outcome import loss_and_entropy
 from .probe import Probe
-from .sums import GROUPS
 from .taps import Anatomy, hidden_of
 from .uncertainty import Bootstrap
 
@@ -66,8 +65,8 @@ def ablated_spans(
 def losses(
     model: LayeredModel, probe: Probe, *, micro_batch: int, skipped: Sequence[int] = (), part: Part = "layer"
 ) -> Array:
-    """(GROUPS, 2): summed loss and tokens of each document group, of all processes, with ``part`` of layers skipped."""
-    sums = torch.zeros(GROUPS, 2, dtype=torch.float64, device=model.device)
+    """(groups, 2): summed loss and tokens of each document group, of all processes, with ``part`` of layers skipped."""
+    sums = torch.zeros(len(probe.group_sources), 2, dtype=torch.float64, device=model.device)
     own = [layer - model.first_layer for layer in skipped]
     here = [model.anatomies[layer] for layer in own if 0 <= layer < len(model.anatomies)]
     with ExitStack() as stack, torch.no_grad():

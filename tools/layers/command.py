@@ -14,7 +14,7 @@ from .measure import measure, strata_of
 from .measures import resolution
 from .opening import Options, check_length, open_model, paths_of, probe_for
 from .order import parse_run
-from .page import LAYER_HEAD, correlation_line, layer_cells, loss_line, page, probe_line, span_line, verdict_line
+from .page import LAYER_HEAD, correlation_line, layer_cells, loss_line, page, probe_lines, span_line, verdict_line
 from .probe import Probe
 from .report import EARLIER, PAGE, Report, write_tables
 from .strata import Strata
@@ -76,7 +76,7 @@ def run(models: Sequence[Path], options: Options) -> Report | None:
 
 
 def _analyse(model: LayeredModel, probe: Probe, options: Options, buckets: Buckets | None) -> Analysis:
-    found = Pass.of(measure(model, probe, micro_batch=options.micro_batch))
+    found = Pass.of(measure(model, probe, micro_batch=options.micro_batch), probe.group_sources)
     facts = {
         "num_layers": model.num_layers,
         "hidden_size": model.hidden_size,
@@ -126,7 +126,8 @@ def _probe_facts(probe: Probe, analysis: Analysis, options: Options) -> dict[str
         "sources": probe.names,
         "windows": probe.num_windows,
         "sequence_length": probe.sequence_length,
-        "documents": probe.num_documents,
+        "documents": sum(probe.num_documents),
+        "documents_of_sources": probe.num_documents,
         "tokens": int(analysis.found.group_tokens.sum()),
         "special_ids": sorted(probe.special),
         "seed": options.seed,
@@ -144,7 +145,7 @@ def summary(report: Report, out: Path) -> str:
     last = report.analyses[-1]
     rows = ["".join(f"{cell:>24}" for cell in row[:4] + row[8:]) for row in layer_cells(last)]
     head = "".join(f"{cell:>24}" for cell in LAYER_HEAD[:4] + LAYER_HEAD[8:])
-    lines = [probe_line(report.probe), f"{last.name}: {loss_line(last)} {span_line(last)}", head, *rows]
+    lines = [*probe_lines(report.probe), f"{last.name}: {loss_line(last)} {span_line(last)}", head, *rows]
     lines += [f"without {a.part}: {correlation_line(a)}" for a in report.ablations[last.name]]
     lines += [verdict_line(report.trajectory)] if report.trajectory else []
     return "\n".join([*lines, str(out / PAGE)])

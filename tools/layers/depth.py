@@ -65,7 +65,7 @@ def run(path: Path, change: Change, options: Options) -> Effect:
     with memory_end_told():
         old = open_model(path, options)
         probe = probe_for(old, options)
-        found = Pass.of(measure(old, probe, micro_batch=options.micro_batch))
+        found = Pass.of(measure(old, probe, micro_batch=options.micro_batch), probe.group_sources)
         order = order or dropped(num_layers, *quietest_run(_angles(found), int(change.drop or 0)))
         new, write = _made(path, old, order, options)
         effect = _effect(old, new, found, probe, order, options)
@@ -102,7 +102,7 @@ def _made(path: Path, old: LayeredModel, order: list[int], options: Options) -> 
 def _effect(
     old: LayeredModel, new: LayeredModel, found: Pass, probe: Probe, order: list[int], options: Options
 ) -> Effect:
-    changed = Pass.of(measure(new, probe, micro_batch=options.micro_batch))
+    changed = Pass.of(measure(new, probe, micro_batch=options.micro_batch), probe.group_sources)
     strata = strata_of(old, probe)
     (with_all, tokens), (without, _) = loss_sums(found, strata), loss_sums(changed, strata)
     rise = loss_rise(found.bootstrap(seed=options.seed), _columns(with_all, tokens), [_columns(without, tokens)])

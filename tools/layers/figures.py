@@ -55,8 +55,9 @@ def _distances(analysis: Analysis, path: Path) -> Figure:
     title = f"{analysis.name}: 1 - cos of input and output"
     draw_curves(curves, path, title=title, x_label="layer", y_label="1 - cos", logarithmic=True)
     return path.name, (
-        "How far each layer, its attention and its MLP turn the residual; bands are 95 % intervals. A low one does "
-        "little to its direction. Dashed is what orthogonal updates of one length give: depth alone makes it fall."
+        "How far each layer, its attention and its MLP turn the residual; bands are 95 % intervals, of each layer by "
+        "itself. A low one does little to its direction. Dashed is what orthogonal updates of one length give: depth "
+        "alone makes it fall."
     )
 
 
@@ -138,7 +139,10 @@ def _pairs(analysis: Analysis, path: Path) -> Figure:
 def _ablations(ablations: list[Ablation], path: Path) -> Figure:
     curves = [_curve(ablation.part, ablation.rise) for ablation in ablations if ablation.part != "span"]
     draw_curves(curves, path, title="Rise of the loss without it", x_label="layer", y_label="nats per token")
-    return path.name, "What the loss rises by when a layer, or its part, is left out: what it is worth."
+    return path.name, (
+        "What the loss rises by when a layer, or its part, is left out: what it is worth. Bands are 95 % intervals, of "
+        "each layer by itself."
+    )
 
 
 def _trajectory(found: Trajectory, path: Path) -> Figure:

@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 from .measures import MEASURES, null_distance
 from .order import QuietRun, quietest_runs
+from .ranking import chance_in_lowest, rank_ranges
 from .spans import Span, acting_as_one
 from .strata import Strata, joined_buckets
 from .sums import BINS_PER_DECADE, LOWEST_EXPONENT, LayerSums
 from .taps import PARTS
-from .uncertainty import Bootstrap, chance_in_lowest, rank_ranges, ratio
+from .uncertainty import Bootstrap, ratio
 
 Array = npt.NDArray[np.float64]
 PERCENTILES = (5, 50, 95)
@@ -22,18 +23,20 @@ BUCKETED = ("loss", "entropy")
 
 @dataclass(frozen=True)
 class Pass:
-    """The sums of one model as arrays, under the names of ``LayerSums``."""
+    """The sums of one model as arrays, under the names of ``LayerSums``, and ``group_sources`` of the probe."""
 
     parts: Array
     strata: Array
     losses: Array
     histogram: Array
     pairs: Array
+    group_sources: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, sums: LayerSums) -> "Pass":
+    def of(cls, sums: LayerSums, group_sources: npt.NDArray[np.int64]) -> "Pass":
         """Off the device."""
-        return cls(*(tensor.cpu().numpy() for tensor in sums.tensors()))
+        parts, strata, losses, histogram, pairs = (tensor.cpu().numpy() for tensor in sums.tensors())
+        return cls(parts, strata, losses, histogram, pairs, group_sources)
 
     @property
     def group_tokens(self) -> Array:
@@ -42,7 +45,7 @@ class Pass:
 
     def bootstrap(self, *, draws: int = 1000, seed: int = 0) -> Bootstrap:
         """Draws of this probe's documents; models that read the same probe get the same draws."""
-        return Bootstrap.of(self.group_tokens, draws=draws, seed=seed)
+        return Bootstrap.of(self.group_tokens, self.group_sources, draws=draws, seed=seed)
 
 
 def loss_sums(found: Pass, strata: Strata) -> tuple[Array, Array]:
@@ -88,13 +91,13 @@ def table(found: Pass, bootstrap: Bootstrap, *, redundant: int, resolution: floa
         }
         for p, part in enumerate(PARTS)
     }
-    draws = bootstrap.means(found.parts[:, :, 0, 1], counts[:, :, 0])
-    distance = measures["layer"]["distance"].mean
+    distances = bootstrap.means(found.parts[:, :, 0, 1], counts[:, :, 0])
+    distance, known = distances.value, bool(bootstrap.spread(distances).known.all())
     return Table(
         measures,
         percentiles(found.histogram),
-        chance_in_lowest(draws, redundant),
-        rank_ranges(bootstrap, draws),
+        chance_in_lowest(distances.draws, redundant) if known else np.full(len(distance), np.nan),
+        rank_ranges(bootstrap, distances),
         [bool(value < resolution) for value in distance],
         [null_distance(layer) for layer in range(len(distance))],
         redundant,

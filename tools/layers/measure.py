@@ -14,7 +14,7 @@ from .strata import Strata
 from .sums import LayerSums
 from .taps import Record, Recorder, sampled_positions, tapped
 
-_LAYERS_AT_ONCE = 8  # of which the measures, five in fp64 for each of three numbers in fp32, are held
+_PARTS_AT_ONCE = 24  # of layers; their measures are held, five in fp64 for each of three numbers in fp32
 
 Outcome = tuple[torch.Tensor, torch.Tensor]
 
@@ -34,7 +34,8 @@ def measure(
     where a layer gives NaN or infinity, or a token is outside the vocabulary.
     """
     strata = strata_of(model, probe)
-    sums = LayerSums.zeros(model.num_layers, strata.num_strata if with_strata else 0, model.device)
+    num_strata = strata.num_strata if with_strata else 0
+    sums = LayerSums.zeros(model.num_layers, num_strata, groups=len(probe.group_sources), device=model.device)
     met = {"with_parts": with_parts, "with_states": with_pairs, "with_peaks": with_strata}
     recorder = Recorder(sequence_first=model.sequence_first, window_part=model.place.window_part, **met)
     with tapped(recorder, model.anatomies, model.first_layer), torch.no_grad():
@@ -112,9 +113,11 @@ def _add(
     if record.states:
         _add_pairs(sums, model, record, counts)
     if model.place.counts:
-        for first, products in enumerate(torch.split(record.stacked()[counts], _LAYERS_AT_ONCE, 1)):
-            place = model.first_layer + first * _LAYERS_AT_ONCE
-            sums.add_layers(*measures(products), groups[counts], numbers, place)
+        products = record.stacked[counts]
+        layers_at_once = _PARTS_AT_ONCE // products.shape[2]
+        for first in range(0, products.shape[1], layers_at_once):
+            values, defined = measures(products[:, first : first + layers_at_once])
+            sums.add_layers(values, defined, groups[counts], numbers, model.first_layer + first)
 
 
 def _known_to_all(

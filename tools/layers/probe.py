@@ -17,7 +17,7 @@ from mixer.windows import PADDING
 
 from ..errors import UserError
 from ..recipe.from_run import real_prefix
-from .sums import GROUPS
+from .document_groups import num_groups, shared_out
 
 Array = npt.NDArray[Any]
 RowOptions = Mapping[str, Mapping[str, Any]]  # of each real path: options of open_source; "" stands for other text
@@ -76,20 +76,32 @@ class Probe:
         return [source.name for source in self.sources]
 
     @cached_property
-    def num_documents(self) -> int:
-        """Documents that the rows have tokens of."""
-        return len(self._ordinals)
+    def num_documents(self) -> list[int]:
+        """Documents of each source that its rows have tokens of."""
+        return [len(groups) for groups in self._groups]
 
     @cached_property
-    def _ordinals(self) -> dict[tuple[int, int], int]:
-        """(source, document) -> its number in the probe, in an order of chance, so that groups mix all sources."""
-        found: dict[tuple[int, int], int] = {}
-        for index, (source, rows) in enumerate(zip(self.sources, self.rows, strict=True)):
-            for row in rows.tolist():
-                for document in source.documents(row):
-                    found.setdefault((index, document), len(found))
-        order = np.random.default_rng(0).permutation(len(found)).tolist()
-        return dict(zip(found, order, strict=True))
+    def group_sources(self) -> Array:
+        """(groups,): number of the source whose documents a group holds, -1 of an empty one."""
+        sources = np.full(num_groups(len(self.sources)), -1)
+        for index, groups in enumerate(self._groups):
+            sources[list(groups.values())] = index
+        return sources
+
+    @cached_property
+    def _groups(self) -> list[dict[int, int]]:
+        """Of each source: document -> its group, documents of a source dealt out by chance."""
+        read = [self._documents_read(index) for index in range(len(self.sources))]
+        parts = shared_out([len(documents) for documents in read], num_groups(len(read)))
+        chance, starts = np.random.default_rng(0), np.cumsum([0, *parts])
+        return [
+            dict(zip(documents, (start + chance.permutation(len(documents)) % max(part, 1)).tolist(), strict=True))
+            for documents, start, part in zip(read, starts, parts, strict=False)
+        ]
+
+    def _documents_read(self, index: int) -> list[int]:
+        rows = self.rows[index].tolist()
+        return list(dict.fromkeys(document for row in rows for document in self.sources[index].documents(row)))
 
     def batches(self, micro_batch: int, *, rank: int = 0, size: int = 1) -> Iterator[ProbeBatch]:
         """Micro-batches of one source each; of ``size`` processes, ``rank`` reads every size-th row."""
@@ -103,7 +115,8 @@ class Probe:
         out = Windows.empty(len(rows), self.sequence_length)
         source.fill(rows, out, np.arange(len(rows)))
         documents = self._documents(source, rows, out)
-        groups = np.array([self._ordinals.get((index, document), 0) for document in documents.ravel().tolist()])
+        group_of = self._groups[index]
+        groups = np.array([group_of.get(document, 0) for document in documents.ravel().tolist()])
         is_special = np.isin(out.tokens, list(self.special))
         return ProbeBatch(
             out.tokens,
@@ -111,7 +124,7 @@ class Probe:
             out.position_ids,
             out.segments if (out.segments > 0).any() or (out.segments == PADDING).any() else None,
             (out.segments != PADDING) & ~is_special,
-            (groups % GROUPS).reshape(documents.shape),
+            groups.reshape(documents.shape),
             np.full(out.tokens.shape, index),
         )
 

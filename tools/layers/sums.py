@@ -1,7 +1,6 @@
 """All that is kept of the tokens read: sums by document group, histograms, pairs of layers. Added, never listed.
 
-Documents fall into GROUPS groups by their number, and the bootstrap draws groups. A probe of fewer documents has each
-in a group of its own; of more, a group holds several, which leaves its sums as independent as documents are.
+Sums are kept of groups of documents (see document_groups.py), which the bootstrap draws.
 """
 
 from collections.abc import Iterator
@@ -9,10 +8,10 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from .document_groups import GROUPS
 from .measures import MEASURES
 from .taps import PARTS
 
-GROUPS = 256
 BINS_PER_DECADE = 32
 LOWEST_EXPONENT = -9
 HISTOGRAM_BINS = 300  # 1e-9 to 2.3, what lies outside in the first and the last
@@ -37,12 +36,14 @@ class LayerSums:
     pairs: torch.Tensor
 
     @classmethod
-    def zeros(cls, num_layers: int, num_strata: int, device: torch.device | None = None) -> "LayerSums":
+    def zeros(
+        cls, num_layers: int, num_strata: int, *, groups: int = GROUPS, device: torch.device | None = None
+    ) -> "LayerSums":
         """Nothing read yet."""
         shapes = (
-            (GROUPS, num_layers, len(PARTS), 1 + len(MEASURES)),
-            (GROUPS, num_strata, num_layers, 3),
-            (GROUPS, num_strata, 3),
+            (groups, num_layers, len(PARTS), 1 + len(MEASURES)),
+            (groups, num_strata, num_layers, 3),
+            (groups, num_strata, 3),
             (num_layers, HISTOGRAM_BINS),
             (3, num_layers + 1, num_layers + 1),
         )
@@ -62,17 +63,18 @@ class LayerSums:
     ) -> None:
         """Add tokens of the layers from ``first`` on.
 
-        ``values`` (tokens, layers, PARTS, MEASURES), ``defined`` without the last; ``groups`` (tokens,); ``strata``
-        (families, tokens), the stratum of each token in each family.
+        ``values`` (tokens, layers, parts, MEASURES), the first of PARTS or all, ``defined`` without the last;
+        ``groups`` (tokens,); ``strata`` (families, tokens), the stratum of each token in each family.
         """
-        here = slice(first, first + values.shape[1])
+        here, num_parts = slice(first, first + values.shape[1]), values.shape[2]
         counted = torch.cat([defined.unsqueeze(-1).to(values), values], -1)
-        _add_rows(self.parts, (slice(None), here), groups, counted)
-        whole = counted[:, :, 0, [0, 1, 1 + MEASURES.index("update_ratio")]]
+        _add_rows(self.parts[:, :, :num_parts], here, groups, counted)
+        if len(strata):
+            whole = counted[:, :, 0, [0, 1, 1 + MEASURES.index("update_ratio")]]
         num_strata = self.strata.shape[1]
         for family in strata:
             flat = self.strata.view(-1, *self.strata.shape[2:])
-            _add_rows(flat, (slice(None), here), groups * num_strata + family, whole)
+            _add_rows(flat, here, groups * num_strata + family, whole)
         self.histogram[here] += _histogram(values[:, :, 0, 0], defined[:, :, 0])
 
     def add_losses(self, loss: torch.Tensor, entropy: torch.Tensor, groups: torch.Tensor, strata: torch.Tensor) -> None:
@@ -88,8 +90,8 @@ class LayerSums:
         self.pairs += torch.stack([defined.double(), distance, angle]).sum(1)
 
 
-def _add_rows(total: torch.Tensor, part: tuple[slice, slice], rows: torch.Tensor, values: torch.Tensor) -> None:
-    total[part].index_add_(0, rows, values.double())
+def _add_rows(total: torch.Tensor, layers: slice, rows: torch.Tensor, values: torch.Tensor) -> None:
+    total[:, layers].index_add_(0, rows, values.double())
 
 
 def pair_cosines(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,5 +117,5 @@ def _histogram(distance: torch.Tensor, defined: torch.Tensor) -> torch.Tensor:
     exponent = distance.clamp(min=10.0**LOWEST_EXPONENT).log10() - LOWEST_EXPONENT
     bins = (exponent * BINS_PER_DECADE).long().clamp(0, HISTOGRAM_BINS - 1)
     places = bins + torch.arange(layers, device=bins.device) * HISTOGRAM_BINS
-    counts = torch.bincount(places[defined], minlength=layers * HISTOGRAM_BINS)
-    return counts.view(layers, HISTOGRAM_BINS).double()
+    counts = torch.bincount(places.flatten(), defined.double().flatten(), minlength=layers * HISTOGRAM_BINS)
+    return counts.view(layers, HISTOGRAM_BINS)

@@ -12,12 +12,13 @@ called under no_grad, once a micro-batch: with recomputation in training a secon
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
-from .measures import dots
+from .measures import Dots
 
 PARTS = ("layer", "attention", "mlp")
 SAMPLED_POSITIONS = 16  # of each window, for the pair matrix
@@ -36,24 +37,33 @@ class Anatomy:
     mlp: nn.Module
 
 
+@dataclass(frozen=True)
+class _Met:
+    """The residual at the begin of a part, (..., hidden), and its x.x (...), which several parts may need."""
+
+    x: torch.Tensor
+    xx: torch.Tensor
+
+
 @dataclass
 class Record:
     """One micro-batch as the layers of this process saw it."""
 
-    products: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)  # (layer, part) -> (batch, seq, 3)
+    products: dict[tuple[int, int], list[torch.Tensor]] = field(default_factory=dict)  # of a layer's part: (batch, seq)
     peaks: list[torch.Tensor] = field(default_factory=list)  # (batch, seq): largest x_i^2 of each layer's input
     states: list[torch.Tensor] = field(default_factory=list)  # (batch, sampled, hidden) at each input, then the output
 
+    @cached_property
     def stacked(self) -> torch.Tensor:
-        """(batch, seq, layers, parts, 3), layers in order; zeros for parts that were not met."""
-        layers = sorted({layer for layer, _ in self.products})
-        nothing = torch.zeros_like(self.products[layers[0], 0])
-        rows = [[self.products.get((layer, part), nothing) for part in range(len(PARTS))] for layer in layers]
-        return torch.stack([torch.stack(row, 2) for row in rows], 2)
+        """(batch, seq, layers, parts, 3), layers in order; without the parts that were not met."""
+        met = sorted(self.products)
+        num_parts = 1 + max(part for _, part in met)
+        products = torch.stack([each for place in met for each in self.products[place]], -1)
+        return products.view(*products.shape[:2], -1, num_parts, 3)
 
     def massive(self, share: float = 0.5) -> torch.Tensor:
         """(batch, seq): whether at some layer's input one dimension holds ``share`` of |x|^2 (arXiv 2402.17762)."""
-        norms = self.stacked()[:, :, :, 0, 0]
+        norms = self.stacked[:, :, :, 0, 0]
         return (torch.stack(self.peaks, -1) > share * norms).any(-1)
 
 
@@ -93,8 +103,9 @@ class Recorder:
         self._window_part = window_part
         self._with_states = with_states
         self._with_peaks = with_peaks
-        self._input: torch.Tensor | None = None
-        self._middle: torch.Tensor | None = None
+        self._dots = Dots()
+        self._input: _Met | None = None
+        self._middle: _Met | None = None
 
     def take(self) -> list[Record]:
         """The records so far, oldest first; the recorder begins anew."""
@@ -105,22 +116,23 @@ class Recorder:
         """Layer ``index`` begins; ``first`` says that a micro-batch begins with it."""
         if first:
             self.records.append(Record())
-        self._input, self._middle = x, None
+        squares = self._dots.squares(x)
         record = self.records[-1]
         if self._with_peaks:
-            record.peaks.append(self._batch_first(x.float().square().amax(-1)))
+            record.peaks.append(self._batch_first(squares.amax(-1)))
         if self._with_states:
             record.states.append(self._sample(x))
+        self._input, self._middle = _Met(x, squares.sum(-1)), None
 
     def middle(self, index: int, middle: torch.Tensor) -> None:
         """The residual between attention and MLP."""
         self._add(index, 1, self._input, middle)
-        self._middle = middle
+        self._middle = _Met(middle, self._dots.squares(middle).sum(-1))
 
     def update(self, index: int, part: int, update: torch.Tensor) -> None:
         """What attention (1) or MLP (2) adds to the layer's own input, where they are parallel."""
         assert self._input is not None
-        self._store(index, part, dots(self._input, update))
+        self._store(index, part, self._input, self._dots.with_update(self._input.x, update))
 
     def leave(self, index: int, y: torch.Tensor, *, last: bool) -> None:
         """Layer ``index`` ends; ``last`` says that no layer of this process follows."""
@@ -131,13 +143,13 @@ class Recorder:
             self.records[-1].states.append(self._sample(y))
         self._input = self._middle = None
 
-    def _add(self, index: int, part: int, x: torch.Tensor | None, y: torch.Tensor) -> None:
-        assert x is not None
-        x = x.float()
-        self._store(index, part, dots(x, y.float() - x))
+    def _add(self, index: int, part: int, met: _Met | None, y: torch.Tensor) -> None:
+        assert met is not None
+        self._store(index, part, met, self._dots.between(met.x, y))
 
-    def _store(self, index: int, part: int, products: torch.Tensor) -> None:
-        self.records[-1].products[index, part] = self._batch_first(products)
+    def _store(self, index: int, part: int, met: _Met, products: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """xx, xu and uu."""
+        self.records[-1].products[index, part] = [self._batch_first(each) for each in (met.xx, *products)]
 
     def _batch_first(self, values: torch.Tensor) -> torch.Tensor:
         return values.transpose(0, 1) if self._sequence_first else values

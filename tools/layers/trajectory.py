@@ -9,8 +9,9 @@ with two checkpoints nothing is known of that). Three answers, by the interval a
     settled        the whole interval lies inside it
     cannot tell    it crosses the margin
 
-Layers move if one of them does and are settled if all are, at levels that allow for as many looks. The run is saturated
-if loss and layers are settled, and still moving if either moves. Distances are known to grow through pretraining in
+Layers move if one of them does and are settled if all are. The run is saturated if loss and layers are settled, and
+still moving if either moves. As one of many would do, intervals of loss and layers hold all together: those of the
+loss and those of all layers fail with half of the chance each. Distances are known to grow through pretraining in
 some families (arXiv 2406.15786), so the sign of their trend says nothing by itself; and where the learning rate has
 decayed to its floor, little moves whatever the model could still learn.
 """
@@ -19,14 +20,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from .findings import Analysis, Estimate, loss_sums
 from .strata import Strata
-from .uncertainty import LEVEL, Bootstrap, student_quantile
+from .student import student_quantile
+from .uncertainty import LEVEL, Bootstrap, Means
 
 Array = npt.NDArray[np.float64]
 Answer = Literal["moving", "settled", "cannot tell"]
@@ -34,6 +36,7 @@ Verdict = Literal["still moving", "saturated", "cannot tell"]
 
 LOSS_MARGIN_NATS = 0.01
 DISTANCE_MARGIN = 0.05  # of a layer's own distance
+_HALF = 1 - (1 - LEVEL) / 2
 _BILLION = 1e9
 
 
@@ -41,8 +44,8 @@ _BILLION = 1e9
 class Trend:
     """Change with a doubling of the tokens trained, and its interval.
 
-    ``probe_tokens_to_tell`` is about how much text would tell; None where it is told, or where the scatter of the
-    checkpoints leaves no room, however much text is read.
+    ``probe_tokens_to_tell`` is about how much text would tell; None where it is told, where the scatter of the
+    checkpoints leaves no room, however much text is read, or where a source has too few documents for intervals.
     """
 
     name: str
@@ -75,26 +78,33 @@ def trajectory(analyses: Sequence[Analysis], tokens: Sequence[int], strata: Stra
     """Of checkpoints after so many tokens, two or more, in order and at different positions above 0."""
     bootstrap = analyses[0].found.bootstrap(seed=seed)
     read = int(analyses[0].found.group_tokens.sum())
-    distance = np.stack([_means(bootstrap, a.found.parts[:, :, 0, 1], a.found.parts[:, :, 0, 0]) for a in analyses], 1)
-    loss = np.stack([_means(bootstrap, *loss_sums(a.found, strata)) for a in analyses], 1)
-    slopes, doublings = slope(np.array(tokens, float), distance), np.log2(np.array(tokens, float))
-    relative = distance / np.maximum(distance[0].mean(0), 1e-300)
-    told = partial(trend, x=doublings, bootstrap=bootstrap, read=read)
-    layers = [
-        told(f"distance of layer {layer}", values=values, margin=DISTANCE_MARGIN, looks=relative.shape[2])
-        for layer, values in enumerate(np.moveaxis(relative, 2, 0))
-    ]
-    trends = [told("loss", values=loss, margin=LOSS_MARGIN_NATS), of_layers(layers)]
-    low, high = bootstrap.interval(slopes[1:] * _BILLION)
+    positions = np.array(tokens, float)
+    distance = Means.stack([bootstrap.means(a.found.parts[:, :, 0, 1], a.found.parts[:, :, 0, 0]) for a in analyses])
+    loss = Means.stack([bootstrap.means(*loss_sums(a.found, strata)) for a in analyses])
+    slopes = distance.map(lambda rows: slope(positions, rows) * _BILLION)
+    trends = _of_loss_and_layers(loss, distance, x=np.log2(positions), bootstrap=bootstrap, read=read)
     return Trajectory(
         list(tokens),
-        distance[0],
-        Estimate(slopes[0] * _BILLION, low, high),
-        loss[0],
+        distance.value,
+        Estimate(slopes.value, *bootstrap.interval(slopes)),
+        loss.value,
         [_jump_share(a) for a in analyses],
         trends,
         verdict([t.answer for t in trends]),
     )
+
+
+def _of_loss_and_layers(loss: Means, distance: Means, **given: Any) -> list[Trend]:
+    """The trend of the loss, and that of the layer that decides."""
+    of_loss = trends_of(
+        ["loss"], values=loss.map(lambda rows: rows[..., None]), margin=LOSS_MARGIN_NATS, level=_HALF, **given
+    )
+    scale = np.maximum(distance.value.mean(0), 1e-300)
+    names = [f"distance of layer {layer}" for layer in range(len(scale))]
+    of_each = trends_of(
+        names, values=distance.map(lambda rows: rows / scale), margin=DISTANCE_MARGIN, level=_HALF, **given
+    )
+    return [*of_loss, of_layers(of_each)]
 
 
 def apart(tokens: Sequence[int], least: float = 1.01) -> list[int]:
@@ -112,18 +122,13 @@ def apart(tokens: Sequence[int], least: float = 1.01) -> list[int]:
     return kept
 
 
-def _means(bootstrap: Bootstrap, sums: Array, counts: Array) -> Array:
-    """The mean over all documents first, then that of each draw."""
-    return np.concatenate([(sums.sum(0) / counts.sum(0))[None], bootstrap.means(sums, counts)])
-
-
 def _jump_share(analysis: Analysis) -> float:
     angles = analysis.table.measures["layer"]["angle"].mean
     return float(angles[-1] / angles.sum()) if angles.sum() else float("nan")
 
 
 def slope(tokens: Array, values: Array) -> Array:
-    """Least squares over the second axis: (checkpoints,), (draws, checkpoints, ...) -> (draws, ...) per token.
+    """Least squares over the second axis: (checkpoints,), (rows, checkpoints, ...) -> (rows, ...) per token.
 
     >>> slope(np.array([0.0, 1.0, 2.0]), np.array([[1.0, 3.0, 5.0]])).tolist()
     [2.0]
@@ -132,19 +137,31 @@ def slope(tokens: Array, values: Array) -> Array:
     return np.asarray(np.tensordot(values, centred, (1, 0)) / (centred @ centred))
 
 
-def trend(
-    name: str, x: Array, values: Array, margin: float, *, bootstrap: Bootstrap, read: int, looks: int = 1
-) -> Trend:
-    """Of values (1 + draws, checkpoints), all documents first, over x (checkpoints,).
+def trends_of(
+    names: Sequence[str],
+    *,
+    x: Array,
+    values: Means,
+    margin: float,
+    bootstrap: Bootstrap,
+    read: int,
+    level: float = LEVEL,
+) -> list[Trend]:
+    """Of values (checkpoints, names) over x (checkpoints,), with intervals that hold together at ``level``.
 
-    ``read`` tokens were in the probe; with several ``looks`` each is told at a level that allows for them all.
+    ``read`` tokens were in the probe.
     """
-    level = 1 - (1 - LEVEL) / looks
-    changes = slope(x, values)
-    change, scatter = float(changes[0]), scatter_of_slope(x, values[0], level)
-    low, high = (float(end) for end in bootstrap.interval(changes[1:], level=level))
-    text = (high - low) / 2
-    low, high = change - math.hypot(change - low, scatter), change + math.hypot(high - change, scatter)
+    changes = values.map(partial(slope, x))
+    low, high = bootstrap.joint_interval(changes, level)
+    each = 1 - (1 - level) / len(names)
+    scatter = np.array([scatter_of_slope(x, column, each) for column in values.value.T])
+    rows = zip(names, changes.value.tolist(), ((high - low) / 2).tolist(), scatter.tolist(), strict=True)
+    return [trend(*row, margin=margin, read=read) for row in rows]
+
+
+def trend(name: str, change: float, text: float, scatter: float, *, margin: float, read: int) -> Trend:
+    """Of a change that other text would move by up to ``text``, and the training's own noise by up to ``scatter``."""
+    low, high = change - math.hypot(text, scatter), change + math.hypot(text, scatter)
     answer = answer_of(low, high, margin)
     room = (margin - abs(change)) ** 2 - scatter**2
     told = answer != "cannot tell" or not room > 0 or math.isnan(text)

@@ -1,136 +1,199 @@
-"""How sure a mean over tokens is: bootstrap over documents, whose tokens depend on one another.
+"""How sure a mean over tokens is: bootstrap over documents, whose tokens depend on one another, within each source.
 
-Intervals are percentiles of the bootstrap, widened for few documents (the expanded percentile interval, arXiv
-1411.5279): levels from Student's t in the place of the normal's, and deviations stretched by sqrt(n / (n - 1)), n being
-the document groups that have such tokens. A bootstrap can't leave the range of its documents, so that below
-FEWEST_GROUPS no level would make up for it: there is no interval then.
+How many tokens of each source are read is chosen, not found. So a draw takes the documents of a source out of that
+source alone, and is weighted to hold as many tokens of it as were read: what lies between sources is no uncertainty.
+Of n documents n - 1 are drawn, which makes up for deviations being taken from the documents' own mean (Rao and Wu,
+1988).
+
+An interval is a pair of percentiles of the draws, at levels from Student's t in the place of the normal's (the expanded
+percentile interval, arXiv 1411.5279), with the degrees of freedom of the sources, each by its part of the variance
+(Satterthwaite, 1946). A bootstrap can't leave the range of its documents, so that with few of them no level would do:
+there is no interval of anything with tokens of a source of fewer than FEWEST_DOCUMENTS.
 """
 
-import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .student import normal_cdf, student_quantiles
+
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95
-FEWEST_GROUPS = 8
+FEWEST_DOCUMENTS = 8  # where documents are counted in groups, groups
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Means over tokens, or what is linear in them.
+
+    ``value`` (...) is of all documents, ``draws`` (draws, ...) of each draw; ``shifts`` (groups, ...) is by how much
+    each document group moves the value, to first order.
+    """
+
+    value: Array
+    draws: Array
+    shifts: Array
+
+    def map(self, linear: Callable[[Array], Array]) -> "Means":
+        """What a linear function of (rows, ...) makes of them."""
+        return Means(linear(self.value[None])[0], linear(self.draws), linear(self.shifts))
+
+    @staticmethod
+    def stack(means: "Sequence[Means]") -> "Means":
+        """Several of one bootstrap along a new axis before the others."""
+        value = np.stack([m.value for m in means])
+        return Means(value, np.stack([m.draws for m in means], 1), np.stack([m.shifts for m in means], 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How far means deviate: the standard deviation, its degrees of freedom, and how much of it the draws lack.
+
+    Where not ``known``, there are too few documents to say.
+    """
+
+    deviation: Array
+    degrees: Array
+    stretch: Array
+    known: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Bootstrap:
-    """How often each document group is drawn, (draws, groups); the same for all that is compared."""
+    """Draws of document groups, the same for all that is compared.
+
+    ``weights`` (draws, groups) is how often a group is drawn, scaled so that each draw has as many tokens of each
+    source as were read; ``tokens`` (groups,); ``members`` (sources, groups) is 1 where a group with tokens is of a
+    source.
+    """
 
     weights: Array
+    tokens: Array
+    members: Array
 
     @classmethod
-    def of(cls, counts: Array, *, draws: int = 1000, seed: int = 0) -> "Bootstrap":
-        """Draw as many groups as have tokens, with replacement; ``counts`` (groups,) tokens of each."""
-        filled = np.flatnonzero(counts)
-        weights = np.zeros((draws, len(counts)))
-        if len(filled):
-            drawn = np.random.default_rng(seed).multinomial(len(filled), [1 / len(filled)] * len(filled), draws)
-            weights[:, filled] = drawn
-        return cls(weights)
+    def of(cls, tokens: Array, sources: npt.NDArray[np.int64], *, draws: int = 1000, seed: int = 0) -> "Bootstrap":
+        """Of groups with so many tokens, (groups,), and the number of each one's source; those without are never drawn.
 
-    @property
-    def groups(self) -> int:
-        """Groups that may be drawn."""
-        return int((self.weights > 0).any(0).sum())
+        >>> Bootstrap.of(np.array([2.0, 2, 6, 0]), np.array([0, 0, 1, 1]), draws=2).weights.sum(1).tolist()
+        [3.0, 3.0]
+        """
+        rng = np.random.default_rng(seed)
+        filled = tokens > 0
+        members = (sources == np.unique(sources[filled])[:, None]) & filled
+        weights = np.zeros((draws, len(tokens)))
+        for member in members:
+            own = tokens[member]
+            drawn = _times_drawn(rng, draws, len(own))
+            weights[:, member] = drawn * (own.sum() / (drawn @ own))[:, None]
+        return cls(weights, tokens, members.astype(float))
 
-    def means(self, sums: Array, counts: Array) -> Array:
-        """Mean of each draw: sums and counts (groups, ...) -> (draws, ...); nan where a draw has no token."""
-        return ratio(self._drawn(sums), self._drawn(counts))
+    def means(self, sums: Array, counts: Array) -> Means:
+        """Out of sums and counts (groups, ...); nan where there is no token."""
+        value = ratio(sums.sum(0), counts.sum(0))
+        draws = ratio(np.tensordot(self.weights, sums, 1), np.tensordot(self.weights, counts, 1))
+        return Means(value, draws, ratio(self._within(sums - value * counts), counts.sum(0)))
 
-    def _drawn(self, values: Array) -> Array:
-        flat = values.reshape(len(values), -1)
-        drawn: Array = (self.weights @ flat).reshape(len(self.weights), *values.shape[1:])
-        return drawn
+    def _within(self, sums: Array) -> Array:
+        """Sums (groups, ...) less what a group of its length has in its source."""
+        rates = self._by_source(sums) / _column(self.members @ self.tokens, sums)
+        return sums - _column(self.tokens, sums) * np.tensordot(self.members, rates, (0, 0))
 
-    def interval(self, means: Array, counts: Array | None = None, level: float = LEVEL) -> tuple[Array, Array]:
-        """Low and high end of the interval, of means (draws, ...); nan with fewer groups than FEWEST_GROUPS.
+    def _by_source(self, values: npt.NDArray[Any]) -> Array:
+        return np.asarray(np.tensordot(self.members, values, 1))
+
+    def interval(self, means: Means, counts: Array | None = None, level: float = LEVEL) -> tuple[Array, Array]:
+        """Low and high end of the interval of each mean by itself; nan where too few documents tell.
 
         ``counts`` (groups, ...) are the tokens that the means are over, where not all groups have such.
         """
-        groups = self.groups if counts is None else (counts > 0).sum(0)
-        sizes = np.broadcast_to(groups, means.shape[1:])
-        low, high = np.full(sizes.shape, np.nan), np.full(sizes.shape, np.nan)
-        for size in np.unique(sizes[sizes >= FEWEST_GROUPS]).tolist():
-            here, tail = sizes == size, expanded_tail((1 - level) / 2, size)
-            drawn = means[:, here]
-            quantile = np.nanquantile if np.isnan(drawn).any() else np.quantile  # the first takes columns one by one
-            low[here], high[here] = quantile(drawn, [tail, 1 - tail], axis=0)
+        spread = self.spread(means, counts)
+        tail = normal_cdf(student_quantiles((1 - level) / 2, spread.degrees) * spread.stretch)
+        low, high = (np.where(spread.known, quantiles(means.draws, p), np.nan) for p in (tail, 1 - tail))
         return low, high
 
+    def joint_interval(self, means: Means, level: float = LEVEL) -> tuple[Array, Array]:
+        """Intervals of k means (k,) over all tokens that hold all together, not each by itself.
 
-def ratio(sums: Array, counts: Array) -> Array:
-    """sums / counts, nan where there are none."""
-    nothing: Array = np.full(np.broadcast(sums, counts).shape, np.nan)
+        They are as many deviations wide, to both sides, as the mean that strays farthest in a draw strays in ``level``
+        of the draws, in deviations found from that draw: with few documents a deviation is itself uncertain, and the
+        one of many that comes out smallest makes its mean stray (bootstrap-t of the maximum, Romano and Wolf, 2005).
+        """
+        spread = self.spread(means)
+        strays = spread.known & (spread.deviation > _ROUNDING * np.nanmax(np.abs(means.value), initial=0))
+        drawn, found = self._drawn_squares(means), (means.shifts**2).sum(0)
+        deviations = spread.deviation * np.sqrt(ratio(drawn, found))
+        tells = strays & (drawn > _NO_DEVIATION * found)
+        farthest = ratio(np.abs(means.draws - means.value), np.where(tells, deviations, 0), otherwise=0.0).max(1)
+        width = np.where(spread.known, np.quantile(farthest, level) * spread.deviation, np.nan)
+        return means.value - width, means.value + width
+
+    def _drawn_squares(self, means: Means) -> Array:
+        """(draws, k): the squares of what the documents of each draw move means by, about the draw's own mean."""
+        total = np.zeros_like(means.draws)
+        for member in self.members.astype(bool):
+            weights, shifts = self.weights[:, member], means.shifts[member]
+            total += weights @ shifts**2 - (weights @ shifts) ** 2 / len(shifts)
+        return np.maximum(total, 0)
+
+    def spread(self, means: Means, counts: Array | None = None) -> Spread:
+        """Of the squares of what documents move means by, source by source."""
+        read = np.broadcast_to(_column(self.tokens, means.shifts) if counts is None else counts, means.shifts.shape)
+        documents, having = _column(self.members.sum(1), read), self._by_source(read > 0)
+        squares = self._by_source(means.shifts**2)
+        parts = squares / self._left_in_squares(read)
+        variance, drawn = parts.sum(0), (squares * documents / np.maximum(documents - 1, 1)).sum(0)
+        degrees = ratio(variance**2, (parts**2 / np.maximum(having - 1, 1)).sum(0))
+        varies = variance > (_ROUNDING * np.abs(means.value)) ** 2
+        degrees = np.where(varies, np.floor(degrees + _ROUNDING), np.maximum(having - 1, 0).sum(0))
+        enough = ((documents >= FEWEST_DOCUMENTS) | (having == 0)).all(0) & (degrees >= FEWEST_DOCUMENTS - 1)
+        stretch = np.where(varies, np.sqrt(ratio(variance, drawn)), 1)
+        return Spread(np.sqrt(variance), np.where(enough, degrees, 1), stretch, enough)
+
+    def _left_in_squares(self, read: Array) -> Array:
+        """Which part of a source's variance the squares show: a document is in the mean that it is compared with.
+
+        1 - 1/n for n documents of one length. In general 1 - 2 sum(h^3) / sum(h^2) + sum(h^2), h their shares of the
+        source's tokens, for documents that differ by the same whatever their length. Never below that of two.
+        """
+        shares = ratio(read, np.tensordot(self.members, self._by_source(read), (0, 0)), otherwise=0.0)
+        squares, cubes = self._by_source(shares**2), self._by_source(shares**3)
+        return np.maximum(1 - 2 * ratio(cubes, squares, otherwise=0.0) + squares, 0.5)
+
+
+_ROUNDING = 1e-9
+_NO_DEVIATION = 1e-3  # of the squares: none of the few documents in which two layers differ is in the draw
+
+
+def _times_drawn(rng: np.random.Generator, draws: int, n: int) -> npt.NDArray[np.int64]:
+    """(draws, n): how often each of n is among n - 1 drawn with replacement; 1 where it is alone."""
+    picked = rng.integers(0, n, (draws, max(n - 1, 1))) + n * np.arange(draws)[:, None]
+    return np.bincount(picked.ravel(), minlength=draws * n).reshape(draws, n)
+
+
+def _column(values: Array, like: Array) -> Array:
+    """(n,) as (n, 1, ...) with as many axes as ``like``."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def ratio(sums: Array, counts: Array, otherwise: float = np.nan) -> Array:
+    """sums / counts, ``otherwise`` where there are none."""
+    nothing: Array = np.full(np.broadcast(sums, counts).shape, otherwise)
     return np.divide(sums, counts, out=nothing, where=counts > 0)
 
 
-def expanded_tail(tail: float, n: int) -> float:
-    """Which quantile of the bootstrap stands for ``tail`` with n groups; ``tail`` itself for many.
+def quantiles(draws: Array, p: Array) -> Array:
+    """(draws, ...) and p (...) -> (...): each column's own quantile, nan left out.
 
-    >>> round(expanded_tail(0.025, 10), 4), round(expanded_tail(0.025, 1000), 4)
-    (0.0086, 0.0248)
+    >>> quantiles(np.array([[1.0, 5.0], [2.0, np.nan], [3.0, 6.0]]), np.array([0.25, 0.5])).tolist()
+    [1.5, 5.5]
     """
-    return NormalDist().cdf(student_quantile(tail, n - 1) * math.sqrt(n / (n - 1)))
-
-
-@cache
-def student_quantile(p: float, degrees: int) -> float:
-    """Student's t by bisection of its distribution.
-
-    >>> [round(student_quantile(0.975, degrees), 3) for degrees in (1, 2, 5, 100)]
-    [12.706, 4.303, 2.571, 1.984]
-    """
-    low, high = -1e4, 1e4
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if student_cdf(middle, degrees) < p else (low, middle)
-    return (low + high) / 2
-
-
-def student_cdf(t: float, degrees: int) -> float:
-    """Student's distribution by its finite series in the angle of t, which whole degrees of freedom have.
-
-    >>> round(student_cdf(1.0, 1), 6), round(student_cdf(0.0, 8), 6)
-    (0.75, 0.5)
-    """
-    angle = math.atan2(t, math.sqrt(degrees))
-    square, odd = math.cos(angle) ** 2, degrees % 2
-    term, series = (math.cos(angle) if odd else 1.0), 0.0
-    for step in range(1 + odd, degrees, 2):
-        series += term
-        term *= square * step / (step + 1)
-    inside = 2 * (angle + math.sin(angle) * series) / math.pi if odd else math.sin(angle) * series
-    return (1 + inside) / 2
-
-
-def chance_in_lowest(means: Array, k: int) -> Array:
-    """(draws, layers) -> (layers,): in which share of draws a layer is among the k of the lowest means.
-
-    Layers that are equal share the places that are left.
-
-    >>> chance_in_lowest(np.array([[0.1, 0.3, 0.2], [0.1, 0.2, 0.3]]), 2).tolist()
-    [1.0, 0.5, 0.5]
-    >>> chance_in_lowest(np.zeros((1, 4)), 1).tolist()
-    [0.25, 0.25, 0.25, 0.25]
-    """
-    lower = (means[:, None, :] < means[:, :, None]).sum(2)
-    tied = (means[:, None, :] == means[:, :, None]).sum(2)
-    return np.asarray(np.clip((k - lower) / np.maximum(tied, 1), 0, 1).mean(0))
-
-
-def rank_ranges(bootstrap: Bootstrap, means: Array) -> list[tuple[int, int]]:
-    """Lowest and highest rank of each layer that the data allows, from 1 for the lowest mean; a tie is a range.
-
-    A layer ranks after those that are lower than it in the interval of the paired difference. Each pair is told at the
-    level of an interval; of very many pairs some are told wrongly.
-    """
-    low, high = bootstrap.interval(means[:, :, None] - means[:, None, :])
-    after, before = (low > 0).sum(1), (high < 0).sum(1)
-    return [(int(a) + 1, means.shape[1] - int(b)) for a, b in zip(after, before, strict=True)]
+    ordered = np.sort(draws, 0)
+    place = p * np.maximum((~np.isnan(draws)).sum(0) - 1, 0)
+    below = np.floor(place).astype(int)
+    above = np.ceil(place).astype(int)
+    low, high = (np.take_along_axis(ordered, at[None], 0)[0] for at in (below, above))
+    return np.asarray(low + (high - low) * (place - below))

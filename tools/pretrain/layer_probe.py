@@ -63,12 +63,12 @@ class LayerProbe:
             with_pairs=False,
         )
         module.train()
-        now = Pass.of(sums).parts[:, :, 0]
+        now = Pass.of(sums, self._probe.group_sources).parts[:, :, 0]
         if self._sums_then is None:
             self._sums_then = now
             if self._is_first:
                 _write(self._first, sums=now, probe=np.array(self._probe.digest))
-        return layer_metrics(now, self._sums_then)
+        return layer_metrics(now, self._sums_then, self._probe.group_sources)
 
     def _read(self) -> Array:
         with np.load(self._first, allow_pickle=False) as file:
@@ -88,7 +88,7 @@ def _write(path: Path, **arrays: npt.NDArray[Any]) -> None:
     os.replace(aside, path)
 
 
-def layer_metrics(now: Array, first: Array) -> dict[str, float]:
+def layer_metrics(now: Array, first: Array, group_sources: npt.NDArray[np.int64]) -> dict[str, float]:
     """Of sums (groups, layers, 1 + measures) now and the first time: names ``layers/MEASURE/layer_N`` to values."""
     counts = now[:, :, 0]
     metrics = {
@@ -97,7 +97,7 @@ def layer_metrics(now: Array, first: Array) -> dict[str, float]:
         for layer, value in enumerate(ratio(now[:, :, column].sum(0), counts.sum(0)))
     }
     change = now[:, :, 1] - first[:, :, 1]
-    bootstrap = Bootstrap.of(counts.max(1))
+    bootstrap = Bootstrap.of(counts.max(1), group_sources)
     low, high = bootstrap.interval(bootstrap.means(change, counts))
     for name, values in (("change", ratio(change.sum(0), counts.sum(0))), ("low", low), ("high", high)):
         named = {f"layers/distance_{name}/layer_{layer}": float(value) for layer, value in enumerate(values)}

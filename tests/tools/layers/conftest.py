@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tools.cli import main
+from tools.layers.document_groups import GROUPS
 from tools.layers.layered import LayeredModel
 from tools.layers.probe import ProbeBatch
 from tools.layers.taps import Anatomy
@@ -90,6 +91,14 @@ class ArrayProbe:
     @property
     def sequence_length(self) -> int:
         return self.tokens.shape[1]
+
+    @property
+    def group_sources(self) -> np.ndarray:
+        of_groups = np.full(GROUPS, -1)
+        rows = len(self.tokens)
+        groups = np.arange(rows) if self.groups is None else self.groups
+        of_groups[groups] = np.zeros(rows, int) if self.sources is None else self.sources
+        return of_groups
 
     def check_vocabulary(self, batch, vocab_size, model):
         assert batch.tokens.max() < vocab_size

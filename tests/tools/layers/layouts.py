@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from tools.layers.ablate import losses
+from tools.layers.document_groups import GROUPS
 from tools.layers.measure import measure
 from tools.layers.own_model import layered
 from tools.recipe.load import parse_recipe
@@ -66,6 +67,7 @@ class Rows:
 
     names = ("web",)
     sequence_length = 16
+    group_sources = np.zeros(GROUPS, int)
 
     def check_vocabulary(self, batch, vocab_size, model):
         assert vocab_size == 128

@@ -54,7 +54,7 @@ def test_skipping_attention_and_mlp_is_setting_their_last_matrix_to_zero(llama, 
 def test_every_layer_is_left_out_once_and_the_hooks_are_gone(llama, make_probe):
     model, probe = layered(llama, name="x"), make_probe(windows=12)
     before = losses(model, probe, micro_batch=4)
-    found = ablated(model, probe, "layer", Pass.of(measure(model, probe)), micro_batch=4)
+    found = ablated(model, probe, "layer", Pass.of(measure(model, probe), probe.group_sources), micro_batch=4)
     assert found.places == ["0", "1", "2"]
     alone = [losses(model, probe, micro_batch=4, skipped=[layer]) for layer in range(3)]
     assert found.rise.mean == pytest.approx([(x[:, 0] - before[:, 0]).sum() / 96 for x in alone])
@@ -65,7 +65,7 @@ def test_every_layer_is_left_out_once_and_the_hooks_are_gone(llama, make_probe):
 
 def test_a_span_is_left_out_as_its_layers_are(llama, make_probe):
     model, probe = layered(llama, name="x"), make_probe()
-    found = ablated_spans(model, probe, [(1, 3)], Pass.of(measure(model, probe)), micro_batch=4)
+    found = ablated_spans(model, probe, [(1, 3)], Pass.of(measure(model, probe), probe.group_sources), micro_batch=4)
     before, after = (losses(model, probe, micro_batch=4, skipped=layers) for layers in ((), (1, 2)))
     assert (found.part, found.places) == ("span", ["1:3"])
     assert found.rise.mean.tolist() == pytest.approx([(after[:, 0] - before[:, 0]).sum() / 48])
@@ -95,7 +95,7 @@ def test_what_documents_have_in_common_is_not_part_of_the_interval():
     with_all, without = (np.stack([tokens * (common + extra), tokens], 1) for extra in (0.0, 0.01))
     from tools.layers.uncertainty import Bootstrap
 
-    rise = loss_rise(Bootstrap.of(tokens), with_all, [without])
+    rise = loss_rise(Bootstrap.of(tokens, np.zeros(len(tokens), int)), with_all, [without])
     assert [rise.low[0], rise.mean[0], rise.high[0]] == pytest.approx([0.01] * 3)
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from tools.layers.sums import GROUPS
+from tools.layers.document_groups import GROUPS
 from tools.pretrain.layer_probe import layer_metrics
 
 
 def overrides(world):
-    return "layers.every=1024", f"layers.probe=['{world / 'web'}', 'code={world / 'code'}']", "layers.windows=4"
+    return "layers.every=1024", f"layers.probe=['{world / 'web'}', 'code={world / 'code'}']", "layers.windows=8"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_the_numbers_are_those_of_the_command(watched, alone, world, monkeypatch
     from tools.cli import main
 
     last = watched.folder / "run" / "checkpoints" / "step_00000016"
-    data = ["--data", f"{world / 'web'}", "--data", f"code={world / 'code'}", "--windows", "4"]
+    data = ["--data", f"{world / 'web'}", "--data", f"code={world / 'code'}", "--windows", "8"]
     monkeypatch.setattr("sys.argv", ["annealmix", "layers", str(last), *data, "--out", str(tmp_path / "r"), "--json"])
     with pytest.raises(SystemExit):
         main()
@@ -70,7 +70,7 @@ def test_a_change_that_all_documents_share_has_a_narrow_interval():
     first[:50, :, 0], first[:50, :, 1] = 10, rng.gamma(2, 1, (50, 2))
     now = first.copy()
     now[:50, :, 1] += 10 * 0.01
-    metrics = layer_metrics(now, first)
+    metrics = layer_metrics(now, first, np.zeros(GROUPS, int))
     ends = [metrics[f"layers/distance_{name}/layer_1"] for name in ("low", "change", "high")]
     assert ends == pytest.approx([0.01] * 3)
 

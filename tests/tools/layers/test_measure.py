@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from tools.errors import UserError
+from tools.layers.document_groups import GROUPS
 from tools.layers.findings import Pass, analyse
 from tools.layers.measure import measure, strata_of
 from tools.layers.measures import MEASURES, null_distance, resolution
 from tools.layers.probe import Probe
-from tools.layers.sums import GROUPS, LayerSums
+from tools.layers.sums import LayerSums
 
 HIDDEN, LAYERS = 32, 6
 
@@ -54,7 +55,7 @@ def test_attention_and_mlp_are_told_apart(make_toy, make_probe):
 
 def analysed(model, probe, redundant=1):
     strata = strata_of(model, probe)
-    found = Pass.of(measure(model, probe))
+    found = Pass.of(measure(model, probe), probe.group_sources)
     return analyse(found, strata, name="toy", facts={}, resolution=resolution(model.dtype), redundant=redundant)
 
 
@@ -167,7 +168,9 @@ def test_a_probe_of_sources_keeps_documents_and_specials_apart(world):
     places = source.starts(probe.rows[0])[:, None] + np.arange(32)
     documents = source.tokens.document_of_token(places.ravel()).reshape(5, 32)
     first, numbers = np.unique(documents, return_inverse=True)
-    assert len(np.unique(text.groups)) == len(first) > 5
+    assert len(np.unique(text.groups)) == len(first) == probe.num_documents[0] > 5
+    for batch in (text, chat):
+        assert (probe.group_sources[batch.groups[batch.counts]] == batch.sources[batch.counts]).all()
     assert (np.diff(numbers.reshape(5, 32)) != 0).tolist() == (np.diff(text.groups) != 0).tolist()
     assert not chat.counts[np.isin(chat.tokens, [0, 1])].any()
     assert chat.counts[~np.isin(chat.tokens, [0, 1])].all()

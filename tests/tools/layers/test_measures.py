@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.layers.measures import MEASURES, dots, measures, null_distance, resolution
+from tools.layers.measures import MEASURES, Dots, dots, measures, null_distance, resolution
 
 
 def named(x, update):
@@ -72,3 +72,23 @@ def test_an_update_far_below_rounding_still_has_its_distance(length):
     """Half the square of its length, where 1 minus a cosine in double precision would be 0 or a few of its steps."""
     found, _ = named(torch.eye(8)[0], length * torch.eye(8)[1])
     assert found["distance"].item() == pytest.approx(length**2 / 2, rel=1e-5, abs=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_dot_products_in_memory_that_is_used_again_are_those_of_fp64(dtype):
+    """Micro-batches change their size, results outlive the next call, and what a model gave is left as it was."""
+    found, generator, dots_of = [], torch.Generator().manual_seed(0), Dots()
+    for shape in ((2, 16, 64), (3, 16, 64), (1, 1, 64), (2, 16, 64)):
+        x, y = (torch.randn(shape, generator=generator).to(dtype).requires_grad_() for _ in range(2))
+        with torch.no_grad():
+            before = x.clone(), y.clone()
+            products = [dots_of.squares(x).sum(-1), *dots_of.between(x, y), *dots_of.with_update(x, y)]
+        found.append((x, y, products))
+        assert torch.equal(x, before[0])
+        assert torch.equal(y, before[1])
+    for x, y, products in found:
+        x, y = x.detach().double(), y.detach().double()
+        expected = [(x * x), x * (y - x), (y - x) ** 2, x * y, y * y]
+        for product, each in zip(products, expected, strict=True):
+            assert product.dtype == torch.float32
+            assert torch.allclose(product.double(), each.sum(-1), rtol=1e-6, atol=1e-4)

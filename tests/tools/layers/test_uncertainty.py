@@ -5,18 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from tools.layers.document_groups import GROUPS, num_groups, shared_out
 from tools.layers.findings import Pass, loss_sums, percentiles
 from tools.layers.spans import acting_as_one, null_angle
 from tools.layers.strata import Strata, joined_buckets
-from tools.layers.sums import GROUPS, HISTOGRAM_BINS
-from tools.layers.uncertainty import (
-    FEWEST_GROUPS,
-    Bootstrap,
-    chance_in_lowest,
-    rank_ranges,
-    ratio,
-    student_quantile,
-)
+from tools.layers.student import student_quantile
+from tools.layers.sums import HISTOGRAM_BINS
+from tools.layers.uncertainty import FEWEST_DOCUMENTS, Bootstrap, ratio
 
 TRIALS = 3000  # a thousand leave 0.7 % to chance
 
@@ -33,29 +28,137 @@ def test_intervals_cover_the_truth_in_93_to_97_percent_of_trials(documents, skew
 
 def covered(groups, sums, tokens):
     """Share of the trials whose interval holds 1; fifty have the same draws."""
-    found = 0
+    found, source = 0, np.zeros(len(groups), int)
     for start in range(0, TRIALS, 50):
-        bootstrap, here = Bootstrap.of(groups, seed=start), np.s_[:, start : start + 50]
+        bootstrap, here = Bootstrap.of(groups, source, seed=start), np.s_[:, start : start + 50]
         low, high = bootstrap.interval(bootstrap.means(sums[here], tokens[here]), tokens[here])
         found += int(((low <= 1) & (high >= 1)).sum())
     return found / TRIALS
 
 
-def test_means_of_a_draw_are_those_of_the_documents_drawn():
-    counts, sums = np.array([[2.0], [0.0], [4.0]]), np.array([[2.0], [0.0], [12.0]])
-    bootstrap = Bootstrap.of(counts[:, 0], draws=50)
-    assert bootstrap.groups == 2
+DOCUMENTS = np.array([200, 60, 20])
+SOURCES = np.repeat([0, 1, 2], DOCUMENTS)
+TRUE_MEANS, SPREADS = np.array([0.1, 0.5, 2.0]), np.array([0.03, 0.1, 0.3])
+
+
+def unlike_sources(rng, trials):
+    """Sums and counts (documents, trials) of sources far apart, of documents of unlike length.
+
+    And of a second checkpoint, which has a hundredth more on the same documents.
+    """
+    tokens = np.round(rng.lognormal(6, 0.6, (len(SOURCES), 1)) * np.array([1, 2, 0.5])[SOURCES, None]) + 20
+    own, noise = rng.normal(0, SPREADS[SOURCES, None], (2, len(SOURCES), trials))
+    first = TRUE_MEANS[SOURCES, None] + own + noise / np.sqrt(tokens)
+    second = 1.01 * first + 0.1 * rng.normal(0, SPREADS[SOURCES, None], own.shape)
+    return tokens, tokens * first, tokens * second
+
+
+def covered_of_unlike_sources(drawn_from):
+    """Of all text, of one source and of the difference: share of intervals that hold the truth, and their width.
+
+    Widths are in those of the interval that the mean's own deviation from the truth gives.
+    """
+    blocks = [block_of_trials(np.random.default_rng(block), drawn_from) for block in range(TRIALS // 50)]
+    low, high, truth, value = (np.concatenate(part, 1) for part in zip(*blocks, strict=True))
+    ideal = 2 * 1.96 * (value - truth).std(1)
+    return ((low <= truth) & (truth <= high)).mean(1), (high - low).mean(1) / ideal
+
+
+def block_of_trials(rng, drawn_from, trials=50):
+    """(3, trials) each: low, high, truth and mean, on documents of the same lengths."""
+    tokens, first, second = unlike_sources(rng, trials)
+    bootstrap, one = Bootstrap.of(tokens[:, 0], drawn_from), (SOURCES == 1)[:, None]
+    asked = ((first, tokens), (first * one, tokens * one), (second - first, tokens))
+    means = [bootstrap.means(*sums) for sums in asked]
+    ends = [bootstrap.interval(m, counts) for m, (_, counts) in zip(means, asked, strict=True)]
+    total = np.bincount(SOURCES, tokens[:, 0]) / tokens.sum() @ TRUE_MEANS
+    truth = np.repeat([[total], [TRUE_MEANS[1]], [0.01 * total]], trials, 1)
+    return *np.stack(ends, 1), truth, np.stack([m.value for m in means])
+
+
+def test_intervals_over_unlike_sources_cover_the_truth_and_are_no_wider_than_that_takes():
+    held, width = covered_of_unlike_sources(SOURCES)
+    assert held.min() >= 0.93, held
+    assert held.max() <= 0.97, held
+    assert width == pytest.approx(1, abs=0.1)
+
+
+def test_draws_over_all_documents_would_take_what_lies_between_sources_for_uncertainty():
+    held, width = covered_of_unlike_sources(np.zeros(len(SOURCES), int))
+    assert held[0] == 1
+    assert width[0] > 3
+
+
+def test_means_of_a_draw_are_those_of_the_documents_drawn_and_hold_each_sources_tokens():
+    counts, sources = np.array([2.0, 0, 4, 5, 1, 3]), np.array([0, 0, 0, 1, 1, 1])
+    sums = np.array([2.0, 0, 12, 5, 2, 9])
+    bootstrap = Bootstrap.of(counts, sources, draws=200)
     assert bootstrap.weights[:, 1].max() == 0
-    expected = (bootstrap.weights @ sums) / (bootstrap.weights @ counts)
-    assert bootstrap.means(sums, counts) == pytest.approx(expected)
-    assert set(np.unique(bootstrap.means(sums, counts)).round(6)) == {1.0, 2.333333, 3.0}
+    for source in (0, 1):
+        here = sources == source
+        assert bootstrap.weights[:, here] @ counts[here] == pytest.approx(counts[here].sum())
+    of_first, of_second = {1.0, 3.0}, {1.0, 2, 3, 7 / 6, 14 / 8, 11 / 4}  # one of two is drawn, two of three
+    expected = {round((6 * a + 9 * b) / 15, 9) for a in of_first for b in of_second}
+    assert set(bootstrap.means(sums, counts).draws.round(9).tolist()) == expected
+    assert bootstrap.means(sums, counts).value == 2
+
+
+def test_a_document_shifts_the_mean_by_what_more_of_it_would_do():
+    """To first order: against the weight of one document, each source's tokens kept."""
+    rng = np.random.default_rng(0)
+    tokens, sources = rng.integers(50, 400, 30).astype(float), np.arange(30) % 3
+    counts = np.stack([tokens, rng.integers(0, 2, 30) * np.round(tokens / 3)], 1)
+    sums = counts * rng.normal(1, 1, counts.shape)
+    shifts, step = Bootstrap.of(tokens, sources, draws=2).means(sums, counts).shifts, 1e-6
+    for document in range(30):
+        weights = 1 + step * (np.arange(30) == document)
+        for source in range(3):
+            here = sources == source
+            weights[here] *= tokens[here].sum() / (weights[here] @ tokens[here])
+        moved = (weights @ sums) / (weights @ counts) - sums.sum(0) / counts.sum(0)
+        assert moved / step == pytest.approx(shifts[document], rel=1e-4, abs=1e-8)
+
+
+def test_the_deviation_of_a_mean_is_unbiased_whatever_the_lengths_of_its_documents():
+    """Of ten documents each with a mean of its own, twenty thousand times; the longest has two fifths of the tokens."""
+    tokens = np.array([100.0] * 9 + [600])
+    bootstrap = Bootstrap.of(tokens, np.zeros(10, int), draws=2)
+    own = np.random.default_rng(0).normal(size=(10, 20_000))
+    spread = bootstrap.spread(bootstrap.means(tokens[:, None] * own, tokens[:, None]))
+    assert (spread.deviation**2).mean() == pytest.approx((tokens**2).sum() / tokens.sum() ** 2, rel=0.02)
+    alike = Bootstrap.of(np.ones(10), np.zeros(10, int), draws=2)
+    spread = alike.spread(alike.means(own, np.ones((10, 1))))
+    assert spread.deviation == pytest.approx(own.std(0, ddof=1) / np.sqrt(10))
+    assert (spread.degrees == 9).all()
+
+
+def test_degrees_of_freedom_are_those_of_the_sources_that_give_the_spread():
+    rng = np.random.default_rng(0)
+    ten, sources = rng.normal(size=10), np.repeat([0, 1], [10, 40])
+    bootstrap = Bootstrap.of(np.ones(50), sources, draws=2)
+    for of_forty in (np.zeros(40), np.tile(ten * 1e6, 4), np.tile(ten, 4) / 2 + 5):
+        own = np.concatenate([ten, of_forty])
+        first, second = ten.var(ddof=1) * 10, of_forty.var(ddof=1) * 40
+        expected = math.floor((first + second) ** 2 / (first**2 / 9 + second**2 / 39) + 1e-6)
+        assert bootstrap.spread(bootstrap.means(own, np.ones(50))).degrees == expected
+    assert bootstrap.spread(bootstrap.means(sources * 1.0, np.ones(50))).degrees == 48  # nothing differs
+
+
+@pytest.mark.parametrize(("few", "known"), [(0, True), (1, False), (FEWEST_DOCUMENTS - 1, False), (8, True)])
+def test_a_source_of_few_documents_leaves_what_it_is_part_of_without_interval(few, known):
+    sources = np.repeat([0, 1], [100, few])
+    bootstrap = Bootstrap.of(np.ones(len(sources)), sources)
+    counts = np.stack([np.ones(len(sources)), sources == 0], 1)
+    means = bootstrap.means(counts * np.random.default_rng(0).normal(size=counts.shape), counts)
+    assert np.isfinite(bootstrap.interval(means, counts)).tolist() == [[known, True]] * 2
+    assert np.isfinite(bootstrap.joint_interval(means)).all() == known
 
 
 def test_tokens_of_few_documents_have_no_interval_and_no_token_no_mean():
     """Each column is told by the documents that have such tokens, however many the probe has."""
     counts = np.ones((100, 3))
-    counts[FEWEST_GROUPS - 1 :, 1] = counts[FEWEST_GROUPS:, 2] = 0
-    bootstrap = Bootstrap.of(np.ones(100))
+    counts[FEWEST_DOCUMENTS - 1 :, 1] = counts[FEWEST_DOCUMENTS:, 2] = 0
+    bootstrap = Bootstrap.of(np.ones(100), np.zeros(100, int))
     values = counts * np.random.default_rng(0).normal(size=counts.shape)
     low, high = bootstrap.interval(bootstrap.means(values, counts), counts)
     assert np.isnan(low).tolist() == np.isnan(high).tolist() == [False, True, False]
@@ -79,27 +182,12 @@ def test_students_quantile_is_that_of_the_density(degrees):
     assert np.trapezoid(density, t) == pytest.approx(0.475, abs=1e-8)
 
 
-def test_layers_that_cannot_be_told_apart_share_their_ranks():
-    """Layers 1 and 2 differ by a thousandth of what documents differ by, layer 0 is far above, layer 3 far below."""
-    rng = np.random.default_rng(0)
-    documents = rng.normal(0, 1, (80, 4)) * 0.01
-    documents += [0.5, 0.30001, 0.3, 0.1]
-    bootstrap = Bootstrap.of(np.full(80, 1.0))
-    means = bootstrap.means(documents, np.ones((80, 4)))
-    assert rank_ranges(bootstrap, means) == [(4, 4), (2, 3), (2, 3), (1, 1)]
-    chance = chance_in_lowest(means, 2)
-    assert chance[[0, 3]].tolist() == [0.0, 1.0]
-    assert 0.01 < chance[1] < 0.99
-    assert chance.sum() == pytest.approx(2)
-
-
-def test_paired_differences_tell_layers_apart_where_intervals_overlap():
-    rng = np.random.default_rng(0)
-    shared = rng.normal(0, 1, (80, 1))
-    documents = np.concatenate([shared + 0.001, shared], 1)
-    bootstrap = Bootstrap.of(np.full(80, 1.0))
-    means = bootstrap.means(documents, np.ones((80, 2)))
-    assert rank_ranges(bootstrap, means) == [(2, 2), (1, 1)]
+@pytest.mark.parametrize("sources", [1, 3, 40, 300])
+def test_every_source_has_groups_of_its_own(sources):
+    documents = np.random.default_rng(sources).integers(1, 2000, sources).tolist()
+    parts = shared_out(documents, num_groups(sources))
+    assert sum(parts) <= num_groups(sources)
+    assert all(min(n, 16) <= part <= n for n, part in zip(documents, parts, strict=True))
 
 
 def test_percentiles_come_from_the_bins():
@@ -161,6 +249,6 @@ def test_buckets_hold_every_fine_stratum_once_and_are_of_about_equal_size():
 def test_losses_are_counted_once_over_families():
     losses = np.zeros((GROUPS, 5, 3))
     losses[:2, [0, 1, 3]] = [[1, 2, 0], [3, 4, 0], [4, 6, 0]]
-    found = Pass(*[np.zeros(0)] * 2, losses, *[np.zeros(0)] * 2)
+    found = Pass(*[np.zeros(0)] * 2, losses, *[np.zeros(0)] * 3)
     sums, counts = loss_sums(found, Strata(("web", "code"), 8, frozenset()))
     assert (sums[:2].tolist(), counts[:2].tolist()) == ([6.0, 6.0], [4.0, 4.0])
