@@ -100,8 +100,8 @@ class GlobalBatch:
     size: int
     bins: list[tuple[int, int]]  # (source, epoch) that occur in the whole global batch, the same on every rank
     bin_samples: list[int]  # samples of the whole global batch in each bin
-    reads: list[ReadRows]  # of as many micro-batches each, but for the last
-    numbers: range  # of this step's micro-batches, counted through all reads
+    reads: list[ReadRows]  # all that this step has rows in, of as many micro-batches each, but for the last
+    numbers: range  # of this step's micro-batches, counted through those reads
 
     @cached_property
     def micro_batches(self) -> list[Batch]:

@@ -14,7 +14,8 @@ reads its own, and so knows which sources and epochs the whole batch draws on (`
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from .rows import Source
 from .steps import Steps, check_layout, rank_samples, steps_from
 from .windows import Allocate, Windows, fresh_bytes
 
-_THREADS = 2  # that find and read pieces of their own: one leaves half of a warm page cache's speed unused
+_THREADS = 2  # that read a piece each: one leaves half of a warm page cache's speed unused
 
 
 class Loader:
@@ -39,10 +40,12 @@ class Loader:
 
     ``batch_sizes`` is the run's steps, or (first sample, global batch size) of each step from ``start_step`` on.
     ``contiguous`` makes tokens, labels, loss_mask and position_ids arrays that nothing else shares. ``allocate`` gives
-    the memory (pinned memory, say), and ``readers`` is how many threads read while storage is slow.
+    the memory (pinned memory, say), and ``readers`` is how many threads read while storage is slow, for the two that
+    read always.
 
     Raises DataError when built if a source is not the one that the history knows, or there is no such rank; and when it
-    comes to it for a batch that micro-batches do not divide, and for data that can't be read.
+    comes to it for a batch that micro-batches do not divide, and for data that can't be read. Closing waits for reads
+    that have begun.
     """
 
     def __init__(
@@ -96,12 +99,18 @@ class Loader:
             self._taken += 1
             self._room.put(True)
         if self._closed.is_set():  # perhaps by another thread, while this one waited
-            raise StopIteration
-        item = self._ready.popleft()
+            self._ready.clear()
+        try:
+            item = self._ready.popleft()
+        except IndexError:
+            raise StopIteration from None
         if isinstance(item, GlobalBatch):
             return item
-        self.close()
-        raise StopIteration if item is None else item
+        self._stop()
+        try:
+            raise StopIteration if item is None else item
+        finally:
+            del item  # or the error would hold this frame, and the frame the error
 
     @property
     def ready(self) -> bool:
@@ -115,8 +124,9 @@ class Loader:
             thread.join()
         self._ready.clear()
         for handed in self._results:
-            while not handed.empty():
-                handed.get()
+            with suppress(Empty):
+                while True:
+                    handed.get_nowait()
             handed.put([None])  # for a consumer that was about to wait
 
     @property

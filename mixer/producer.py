@@ -1,4 +1,4 @@
-"""What a loader's background threads do: find the samples of steps, and read this rank's."""
+"""What a loader's background threads do: in turns find the samples of steps, and side by side read this rank's."""
 
 import threading
 from collections.abc import Iterator
@@ -102,7 +102,10 @@ class Producer:
                 return self._taken - 1, error
 
     def _read(self, piece: Piece | BaseException | None) -> Handed:
-        """All the steps, or those before the first that can't be read, and the error."""
+        """All the steps, or those before the first that can't be read, and the error.
+
+        Of several, each is read again to find that one: what fails once and not again does not end the run.
+        """
         if not isinstance(piece, Piece):
             return [piece]
         try:
@@ -119,7 +122,10 @@ class Producer:
         reads = [self._rows(samples[k : k + at_once], piece.places) for k in range(0, len(samples), at_once)]
         ends = accumulate(len(own) for own in piece.samples)
         for step, own, bins, end in zip(piece.steps, piece.samples, piece.bins, ends, strict=True):
-            yield GlobalBatch(step.number, step.first_sample, step.size, *bins, reads, range(end - len(own), end))
+            first = (end - len(own)) // at_once
+            numbers = range(end - len(own) - first * at_once, end - first * at_once)
+            own_reads = reads[first : -(-end // at_once)]  # a batch that is kept should not keep all that was read
+            yield GlobalBatch(step.number, step.first_sample, step.size, *bins, own_reads, numbers)
 
     def _rows(self, samples: Ints, places: Places) -> ReadRows:
         located = places.located[samples.ravel()]
@@ -129,9 +135,11 @@ class Producer:
         for near in self._near(steps):
             places = Places.of(self._mixture, near)
             samples = [self._mine(step) + (step.first_sample - near[0].first_sample) for step in near]
+            ends = np.cumsum([own.size for own in samples])
             begin = 0
             while begin < len(near):
-                end = begin + max(1, self._reader.rows_at_once // max(1, samples[begin].size))
+                before = ends[begin] - samples[begin].size
+                end = max(begin + 1, int(ends.searchsorted(before + self._reader.rows_at_once, side="right")))
                 yield Piece(near[begin:end], samples[begin:end], places.bins[begin:end], places)
                 begin = end
 
@@ -145,7 +153,8 @@ class Producer:
                     near = []
                 near.append(step)
         except Exception:  # of the schedule: the steps before it are delivered first
-            yield near
+            if near:
+                yield near
             raise
         if near:
             yield near

@@ -1,7 +1,7 @@
 """Rows of many sources, read together into reused memory; by many threads for as long as storage is slow to answer.
 
-A warm page cache gives a window in microseconds, and one thread reads fastest. A cold one takes milliseconds for each,
-during which a thread only waits: then every read is shared among ``readers`` threads.
+A warm page cache gives a window in microseconds, and whoever asks for rows reads them fastest. A cold one takes
+milliseconds for each, during which a thread only waits: then every read is shared among ``readers`` threads.
 """
 
 import statistics

@@ -342,3 +342,47 @@ def test_validation_reads_each_held_out_row_once(
 
 def test_a_source_without_held_out_rows_has_no_validation() -> None:
     assert list(validation_batches(CountedSource("web", 801, S), **LAYOUT)) == []
+
+
+def test_a_step_holds_no_more_than_its_own_reads(
+    mixture: Mixture, sources: dict[str, Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches grow under way; four rows are read at once."""
+    monkeypatch.setattr("mixer.reading._BYTES_AT_ONCE", 4 * 8 * (S + 1))
+    sizes = [(0, 2), (2, 2), (4, 2), (6, 14), (20, 6), (26, 2)]
+    with Loader(mixture, sources, **LAYOUT, batch_sizes=sizes, readers=1) as loader:
+        batches = list(loader)
+    assert [sum(len(read.located) for read in batch.reads) for batch in batches] == [4, 4, 2, 14, 6, 2]
+    located = mixture.locate(np.arange(28))
+    rows = [micro.rows for batch in batches for micro in batch.micro_batches]
+    assert np.concatenate(rows).tolist() == located.row.tolist()
+
+
+def test_an_error_is_not_kept_from_the_loop_by_another_read(mixture: Mixture, sources: dict[str, Source]) -> None:
+    """The first step can't be read, and the second is never done while the test lasts."""
+    gate = threading.Event()
+
+    class Stuck:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sources["web"], name)
+
+        def fill(self, rows: Any, out: Windows, at: Any, **options: Any) -> None:
+            gate.wait(30)
+
+    stuck: dict[str, Any] = {**sources, "web": Stuck()}
+    loader = Loader(mixture, stuck, **LAYOUT, batch_sizes=[(0, 3), (0, 24), (24, 24)], readers=1)
+    with pytest.raises(DataError, match="do not divide"):
+        next(loader)
+    with pytest.raises(StopIteration):
+        next(loader)
+    gate.set()
+    loader.close()
+
+
+def test_a_schedule_that_fails_at_once_says_so(mixture: Mixture, sources: dict[str, Source]) -> None:
+    def sizes() -> Iterator[tuple[int, int]]:
+        raise DataError("no such schedule")
+        yield 0, 24
+
+    with Loader(mixture, sources, **LAYOUT, batch_sizes=sizes()) as loader, pytest.raises(DataError, match="no such"):
+        next(loader)

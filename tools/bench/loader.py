@@ -7,7 +7,8 @@ measurement in turn, so that a machine that changes its speed changes all of the
 - *views*: our loader, tokens and labels as views of one array, loss_mask and position_ids made once;
 - *own*: our loader, each of the four an array of its own, written for each batch.
 
-Of ours, each of the four arrays of every micro-batch is asked for, as a training step does, and dropped.
+Of ours, each of the four arrays of every micro-batch is asked for, as a training step does, and the batch dropped, or
+*held* until the next has come. The floor is one thread; of ours two read, and a third asks.
 """
 
 import json
@@ -113,6 +114,8 @@ def _rates(folder: Path, rounds: int, num_tokens: int) -> dict[str, float]:
         "floor": partial(_floor_rate, np.memmap(f"{parts['web']}.bin", np.uint16, mode="r")),
         "views": partial(_our_rate, sources, contiguous=False),
         "own": partial(_our_rate, sources, contiguous=True),
+        "views, held": partial(_our_rate, sources, contiguous=False, held=True),
+        "own, held": partial(_our_rate, sources, contiguous=True, held=True),
         **{name: partial(_peer_rate, start) for name, start in others.items()},
     }
     found = [{name: measure() for name, measure in ways.items()} for _ in range(rounds)]
@@ -133,15 +136,16 @@ def _floor_rate(tokens: np.ndarray[Any, Any]) -> float:
     return _rate(gather(), _BATCHES, GLOBAL_BATCH)
 
 
-def _our_rate(sources: Mapping[str, Source], *, contiguous: bool) -> float:
+def _our_rate(sources: Mapping[str, Source], *, contiguous: bool, held: bool = False) -> float:
     with _loader(sources, GLOBAL_BATCH, MICRO_BATCH, _BATCHES + _WARM_UP, contiguous=contiguous) as batches:
-        return _rate(map(_looked_at, batches), _BATCHES, GLOBAL_BATCH)
+        looked_at = (_looked_at(batch) for batch in batches) if held else map(_looked_at, batches)
+        return _rate(looked_at, _BATCHES, GLOBAL_BATCH)
 
 
-def _looked_at(batch: GlobalBatch) -> None:
-    """What a training step asks of its batch."""
-    for micro in batch.micro_batches:
-        _ = micro.tokens, micro.labels, micro.loss_mask, micro.position_ids
+def _looked_at(batch: GlobalBatch) -> int:
+    """Bytes of what a training step asks of its batch."""
+    arrays = ((micro.tokens, micro.labels, micro.loss_mask, micro.position_ids) for micro in batch.micro_batches)
+    return sum(array.nbytes for of_micro in arrays for array in of_micro)
 
 
 def _peer_rate(start: Callable[[int], Iterator[Any]]) -> float:
