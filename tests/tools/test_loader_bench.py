@@ -19,8 +19,8 @@ def test_bench_reports_rates_ratios_waits_and_memory(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(bench, name, few)
     monkeypatch.setattr(bench, "peers", lambda *_, **__: {"megatron-core, 0 workers": stand_in, "grain": stand_in})
     figures = {figure.what: figure.value for figure in bench.bench_loader(rounds=2, gigabytes=0.01, windows=640)}
-    rates = ["floor", "views", "own", "megatron-core, 0 workers", "grain"]
-    assert [*figures][:5] == rates
+    rates = ["floor", "views", "own", "views, held", "own, held", "megatron-core, 0 workers", "grain"]
+    assert [*figures][:7] == rates
     assert all(figures[name] > 0 for name in rates)
     assert figures["views / floor"] == pytest.approx(figures["views"] / figures["floor"])
     assert figures["own / floor"] == pytest.approx(figures["own"] / figures["floor"])
