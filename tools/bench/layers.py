@@ -25,7 +25,6 @@ from ..layers.hf_model import layered, random_llama
 from ..layers.layered import LayeredModel
 from ..layers.measure import measure
 from ..layers.probe import Probe, ProbeBatch
-from ..runtime.allocator import keep_freed_memory
 
 _VOCABULARY = 4096
 
@@ -74,7 +73,6 @@ class LayersBench:
 
 def bench_layers(*, rounds: int = 15, hidden_size: int = 256, num_layers: int = 32, windows: int = 4) -> LayersBench:
     """Measure at one width; ``published_ratio`` is our time over that of the published way."""
-    keep_freed_memory()
     model = layered(random_llama(hidden_size, num_layers, _VOCABULARY), name="random")
     probe = _RandomProbe(windows, 256)
     plain, with_loss, published = (partial(side, model, probe) for side in (_plain, _plain_with_loss, _published))

@@ -55,7 +55,6 @@ def layers(
     as_json: AsJson = False,
 ) -> None:
     """How far each layer's output still differs from its input, on given text, with intervals."""
-    from ..runtime.allocator import keep_freed_memory
     from .command import run, summary
     from .opening import Options
     from .report import to_json
@@ -74,7 +73,6 @@ def layers(
         any_tokenizer=any_tokenizer,
         seed=seed,
     )
-    keep_freed_memory()
     if report := run(models, options):
         print(json.dumps(to_json(report)) if as_json else summary(report, out))
 
