@@ -291,16 +291,14 @@ def bench_schedulers(
 
 @bench.command("layers", epilog="Example: `annealmix bench layers --hidden-size 512`")
 def bench_layers(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds whose medians are taken.")] = 15,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; six or more give intervals.")] = 40,
     hidden_size: Annotated[int, typer.Option(min=64, help="Width of the model, a multiple of 64.")] = 256,
     as_json: AsJson = False,
 ) -> None:
     """The layer analyzer beside a plain forward pass and `output_hidden_states`: time and memory."""
-    from .bench.layers import bench_layers as measure
     from .bench.layers import show_bench
 
-    result = measure(rounds=rounds, hidden_size=hidden_size)
-    print(json.dumps(asdict(result)) if as_json else show_bench(result))
+    show_bench(rounds=rounds, hidden_size=hidden_size, as_json=as_json)
 
 
 def main() -> None:

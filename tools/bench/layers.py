@@ -7,28 +7,39 @@ changes both:
   (parts, pairs, strata), which is set beside a pass that computes logits and loss as it does;
 - *published way*, at 32 layers: ``output_hidden_states`` and a cosine of each neighbouring pair, without logits. The
   memory is the most that a pass holds at once, less that of a plain one.
+
+All sides have the memory of the pass before at hand, as the command has.
 """
 
+import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
 
 from ..layers.hf_model import layered, random_llama
 from ..layers.layered import LayeredModel
 from ..layers.measure import measure
 from ..layers.probe import Probe, ProbeBatch
+from ..runtime.allocator import keep_freed_memory
 
 _VOCABULARY = 4096
+_LENGTH = 256  # tokens of a window
+_MOST = {"layers": 1.05 if torch.cuda.is_available() else 1.10, "everything": 1.25, "published": 1.0}
+_LEAST_MEMORY_RATIO = 5.0
 
 Side = Callable[[], object]
+Floats = npt.NDArray[np.float64]
 
 
 class _RandomProbe(Probe):
@@ -57,47 +68,66 @@ class _RandomProbe(Probe):
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """Time of one side over that of another: median of the rounds' own ratios, and the ends of its 95 % interval.
+
+    Both are None with fewer than six rounds. ``target`` is the most that the median may be, None where there is none.
+    """
+
+    what: str
+    median: float
+    low: float | None
+    high: float | None
+    target: float | None = None
+
+
+@dataclass(frozen=True)
 class LayersBench:
-    """Seconds a pass (medians), ratios (medians of the rounds' own), and memory beyond that of a plain pass."""
+    """Ratios of time, seconds of the plain sides, and the most memory that a pass holds beyond that of a plain one."""
 
     hidden_size: int
+    num_layers: int
+    tokens: int
+    rounds: int
     plain_s: float
-    layers_ratio: float
-    parts_ratio: float
     plain_with_loss_s: float
-    everything_ratio: float
-    published_ratio: float
-    published_extra_bytes: int
+    ratios: list[Ratio]
     ours_extra_bytes: int
+    published_extra_bytes: int
 
 
-def bench_layers(*, rounds: int = 15, hidden_size: int = 256, num_layers: int = 32, windows: int = 4) -> LayersBench:
-    """Measure at one width; ``published_ratio`` is our time over that of the published way."""
+def bench_layers(*, rounds: int = 40, hidden_size: int = 256, num_layers: int = 32, windows: int = 4) -> LayersBench:
+    """Measure at one width."""
+    keep_freed_memory()
     model = layered(random_llama(hidden_size, num_layers, _VOCABULARY), name="random")
-    probe = _RandomProbe(windows, 256)
+    probe = _RandomProbe(windows, _LENGTH)
     plain, with_loss, published = (partial(side, model, probe) for side in (_plain, _plain_with_loss, _published))
     layers = partial(measure, model, probe, with_parts=False, with_strata=False, with_pairs=False)
     parts = partial(measure, model, probe, with_strata=False, with_pairs=False)
-    everything = partial(measure, model, probe)
     beside_plain = _in_turns(layers, plain, rounds)
     beside_published = _in_turns(layers, published, rounds)  # before logits are made anywhere
     parts_beside_plain = _in_turns(parts, plain, rounds)
-    beside_loss = _in_turns(everything, with_loss, rounds)
+    beside_loss = _in_turns(partial(measure, model, probe), with_loss, rounds)
     plain_bytes = peak_bytes(plain)
     return LayersBench(
         hidden_size,
+        num_layers,
+        windows * _LENGTH,
+        rounds,
         float(np.median(beside_plain[:, 1])),
-        _ratio(beside_plain),
-        _ratio(parts_beside_plain),
         float(np.median(beside_loss[:, 1])),
-        _ratio(beside_loss),
-        _ratio(beside_published),
-        peak_bytes(published) - plain_bytes,
+        [
+            _ratio("whole layers, beside a plain pass", beside_plain, _MOST["layers"]),
+            _ratio("attention and MLP too, beside a plain pass", parts_beside_plain),
+            _ratio("everything, beside a pass with the loss", beside_loss, _MOST["everything"]),
+            _ratio("whole layers, beside the published way", beside_published, _MOST["published"]),
+        ],
         peak_bytes(layers) - plain_bytes,
+        peak_bytes(published) - plain_bytes,
     )
 
 
-def _in_turns(ours: Side, other: Side, rounds: int) -> npt.NDArray[np.float64]:
+def _in_turns(ours: Side, other: Side, rounds: int) -> Floats:
     """(rounds, 2) Seconds of both, one right after the other, each as often first as second; one round warms up."""
     seconds = np.zeros((rounds + 1, 2))
     for number in range(rounds + 1):
@@ -114,8 +144,24 @@ def _seconds(side: Side) -> float:
     return time.perf_counter() - began
 
 
-def _ratio(seconds: npt.NDArray[np.float64]) -> float:
-    return float(np.median(seconds[:, 0] / seconds[:, 1]))
+def _ratio(what: str, seconds: Floats, target: float | None = None) -> Ratio:
+    ratios = np.sort(seconds[:, 0] / seconds[:, 1])
+    median, beyond = float(np.median(ratios)), values_beyond(len(ratios))
+    if beyond is None:
+        return Ratio(what, median, None, None, target)
+    return Ratio(what, median, float(ratios[beyond]), float(ratios[-1 - beyond]), target)
+
+
+def values_beyond(count: int) -> int | None:
+    """How many of ``count`` sorted values lie beyond each end of the median's 95 % interval; None: too few values.
+
+    As many of them lie below the median as heads fall, whatever they are distributed like.
+
+    >>> values_beyond(5), values_beyond(6), values_beyond(15), values_beyond(40)
+    (None, 0, 3, 13)
+    """
+    chances = accumulate(math.comb(count, heads) / 2**count for heads in range(count))
+    return sum(chance <= 0.025 for chance in chances) - 1 if count >= 6 else None
 
 
 def _tokens(model: LayeredModel, probe: _RandomProbe) -> torch.Tensor:
@@ -159,11 +205,26 @@ def peak_bytes(run: Callable[[], object]) -> int:
     return most
 
 
-def show_bench(result: LayersBench) -> str:
-    """The result as lines of name and value."""
-    lines = []
-    for name, value in asdict(result).items():
-        if name.endswith("_bytes"):
-            name, value = name.replace("_bytes", "_mib"), value / 2**20
-        lines.append(f"{name:<22} {value:,.3f}" if isinstance(value, float) else f"{name:<22} {value:,}")
-    return "\n".join(lines)
+def show_bench(*, rounds: int, hidden_size: int, as_json: bool) -> None:
+    """Measure, and print a table or JSON."""
+    result = bench_layers(rounds=rounds, hidden_size=hidden_size)
+    if as_json:
+        print(json.dumps(asdict(result)))
+        return
+    print(f"{result.num_layers} layers of width {result.hidden_size}, {result.tokens:,} tokens a pass, {rounds} rounds")
+    print(f"a plain pass {result.plain_s:.3f} s, with the loss {result.plain_with_loss_s:.3f} s\n")
+    Console(highlight=False, soft_wrap=True).print(_table(result.ratios))
+    ours, published = result.ours_extra_bytes / 2**20, result.published_extra_bytes / 2**20
+    print(f"\nmemory beyond a plain pass: {ours:.1f} MiB, the published way {published:.1f} MiB")
+    print(f"that is {published / ours:.1f} times less (target: at least {_LEAST_MEMORY_RATIO:g})")
+
+
+def _table(ratios: list[Ratio]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("ratio of time", "median", "95 % interval", "target"):
+        table.add_column(column, justify="left" if column == "ratio of time" else "right", no_wrap=True)
+    for ratio in ratios:
+        interval = "" if ratio.low is None else f"{ratio.low:.3f} to {ratio.high:.3f}"
+        target = "" if ratio.target is None else f"at most {ratio.target:.2f}"
+        table.add_row(ratio.what, f"{ratio.median:.3f}", interval, target)
+    return table

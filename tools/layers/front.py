@@ -55,6 +55,7 @@ def layers(
     as_json: AsJson = False,
 ) -> None:
     """How far each layer's output still differs from its input, on given text, with intervals."""
+    from ..runtime.allocator import keep_freed_memory
     from .command import run, summary
     from .opening import Options
     from .report import to_json
@@ -73,6 +74,7 @@ def layers(
         any_tokenizer=any_tokenizer,
         seed=seed,
     )
+    keep_freed_memory()
     if report := run(models, options):
         print(json.dumps(to_json(report)) if as_json else summary(report, out))
 
@@ -99,6 +101,7 @@ def depth(
     as_json: AsJson = False,
 ) -> None:
     """Make a shallower or deeper model of the same layers, and say what it does to the loss."""
+    from ..runtime.allocator import keep_freed_memory
     from .depth import Change, run, summary, to_json
     from .opening import Options
 
@@ -112,5 +115,6 @@ def depth(
         micro_batch=micro_batch,
         any_tokenizer=any_tokenizer,
     )
+    keep_freed_memory()
     effect = run(model, Change(drop, repeat, force), options)
     print(json.dumps(to_json(effect)) if as_json else summary(effect, out))

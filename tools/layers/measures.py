@@ -12,50 +12,23 @@ MEASURES = ("distance", "angle", "update_ratio", "output_ratio", "update_cosine"
 _FP32_FLOOR = 2.0**-23
 
 
-class Dots:
-    """Dot products over the last dimension, (..., hidden) -> (...), in fp32 whatever the dtype.
+def squares(x: torch.Tensor) -> torch.Tensor:
+    """x_i^2 in fp32, whatever the dtype.
 
-    Products are made in memory that is used again: for fresh memory a processor pays more than for the arithmetic.
+    >>> squares(torch.tensor([3.0, 4.0])).tolist()
+    [9.0, 16.0]
     """
+    x = x.float()
+    return x * x
 
-    def __init__(self) -> None:
-        self._held = torch.empty(0)
 
-    def squares(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., hidden) x_i^2, to be used before anything else is asked for."""
-        return self._product(x, x, self._room(x)[0])
+def update_products(x: torch.Tensor, update: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(..., hidden) twice -> x.u and u.u, (...) each, in fp32.
 
-    def between(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x.u and u.u of the update u = y - x."""
-        room = self._room(x)
-        if x.dtype == y.dtype == torch.float32:
-            torch.sub(y, x, out=room[1])
-        else:
-            room[1].copy_(y).sub_(x)
-        return self._with(x, room)
-
-    def with_update(self, x: torch.Tensor, update: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x.u and u.u."""
-        room = self._room(x)
-        room[1].copy_(update)
-        return self._with(x, room)
-
-    def _with(self, x: torch.Tensor, room: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        self._product(room[1], x, room[0])
-        room[1].mul_(room[1])
-        xu, uu = room.sum(-1)
-        return xu, uu
-
-    def _product(self, left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        if left.dtype == torch.float32:
-            return torch.mul(left, right, out=out)
-        return out.copy_(left).mul_(right)
-
-    def _room(self, x: torch.Tensor) -> torch.Tensor:
-        """(2, ...)"""
-        if self._held.shape[1:] != x.shape or self._held.device != x.device:
-            self._held = torch.empty((2, *x.shape), dtype=torch.float32, device=x.device)
-        return self._held
+    >>> [each.item() for each in update_products(torch.tensor([3.0, 0.0]), torch.tensor([1.0, 2.0]))]
+    [3.0, 5.0]
+    """
+    return (update.float() * x.float()).sum(-1), squares(update).sum(-1)
 
 
 def dots(x: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
@@ -64,8 +37,7 @@ def dots(x: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
     >>> dots(torch.tensor([3.0, 0.0]), torch.tensor([1.0, 2.0])).tolist()
     [9.0, 3.0, 5.0]
     """
-    found = Dots()
-    return torch.stack([found.squares(x).sum(-1), *found.with_update(x, update)], -1)
+    return torch.stack([squares(x).sum(-1), *update_products(x, update)], -1)
 
 
 def measures(products: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

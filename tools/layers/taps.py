@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .measures import Dots
+from .measures import squares, update_products
 
 PARTS = ("layer", "attention", "mlp")
 SAMPLED_POSITIONS = 16  # of each window, for the pair matrix
@@ -103,7 +103,6 @@ class Recorder:
         self._window_part = window_part
         self._with_states = with_states
         self._with_peaks = with_peaks
-        self._dots = Dots()
         self._input: _Met | None = None
         self._middle: _Met | None = None
 
@@ -116,23 +115,22 @@ class Recorder:
         """Layer ``index`` begins; ``first`` says that a micro-batch begins with it."""
         if first:
             self.records.append(Record())
-        squares = self._dots.squares(x)
-        record = self.records[-1]
+        record, elements = self.records[-1], squares(x)
         if self._with_peaks:
-            record.peaks.append(self._batch_first(squares.amax(-1)))
+            record.peaks.append(self._batch_first(elements.amax(-1)))
         if self._with_states:
             record.states.append(self._sample(x))
-        self._input, self._middle = _Met(x, squares.sum(-1)), None
+        self._input, self._middle = _Met(x, elements.sum(-1)), None
 
     def middle(self, index: int, middle: torch.Tensor) -> None:
         """The residual between attention and MLP."""
         self._add(index, 1, self._input, middle)
-        self._middle = _Met(middle, self._dots.squares(middle).sum(-1))
+        self._middle = _Met(middle, squares(middle).sum(-1))
 
     def update(self, index: int, part: int, update: torch.Tensor) -> None:
         """What attention (1) or MLP (2) adds to the layer's own input, where they are parallel."""
         assert self._input is not None
-        self._store(index, part, self._input, self._dots.with_update(self._input.x, update))
+        self._store(index, part, self._input, update)
 
     def leave(self, index: int, y: torch.Tensor, *, last: bool) -> None:
         """Layer ``index`` ends; ``last`` says that no layer of this process follows."""
@@ -145,11 +143,12 @@ class Recorder:
 
     def _add(self, index: int, part: int, met: _Met | None, y: torch.Tensor) -> None:
         assert met is not None
-        self._store(index, part, met, self._dots.between(met.x, y))
+        self._store(index, part, met, y.float() - met.x.float())
 
-    def _store(self, index: int, part: int, met: _Met, products: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def _store(self, index: int, part: int, met: _Met, update: torch.Tensor) -> None:
         """xx, xu and uu."""
-        self.records[-1].products[index, part] = [self._batch_first(each) for each in (met.xx, *products)]
+        products = (met.xx, *update_products(met.x, update))
+        self.records[-1].products[index, part] = [self._batch_first(each) for each in products]
 
     def _batch_first(self, values: torch.Tensor) -> torch.Tensor:
         return values.transpose(0, 1) if self._sequence_first else values
