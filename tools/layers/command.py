@@ -122,12 +122,13 @@ def _trajectory(
 
 
 def _probe_facts(probe: Probe, analysis: Analysis, options: Options) -> dict[str, Any]:
+    documents = probe.num_documents(analysis.found.group_tokens)
     return {
         "sources": probe.names,
         "windows": probe.num_windows,
         "sequence_length": probe.sequence_length,
-        "documents": sum(probe.num_documents),
-        "documents_of_sources": probe.num_documents,
+        "documents": sum(documents),
+        "documents_of_sources": documents,
         "tokens": int(analysis.found.group_tokens.sum()),
         "special_ids": sorted(probe.special),
         "seed": options.seed,

@@ -75,10 +75,12 @@ class Probe:
         """Names of the sources."""
         return [source.name for source in self.sources]
 
-    @cached_property
-    def num_documents(self) -> list[int]:
-        """Documents of each source that its rows have tokens of."""
-        return [len(groups) for groups in self._groups]
+    def num_documents(self, group_tokens: npt.NDArray[np.float64]) -> list[int]:
+        """Documents of each source with tokens that count, by how many each group has, (groups,).
+
+        Where a source has more documents than groups, one without is counted if its group has such tokens.
+        """
+        return [sum(bool(group_tokens[group]) for group in groups.values()) for groups in self._groups]
 
     @cached_property
     def group_sources(self) -> Array:

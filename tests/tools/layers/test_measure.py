@@ -168,7 +168,11 @@ def test_a_probe_of_sources_keeps_documents_and_specials_apart(world):
     places = source.starts(probe.rows[0])[:, None] + np.arange(32)
     documents = source.tokens.document_of_token(places.ravel()).reshape(5, 32)
     first, numbers = np.unique(documents, return_inverse=True)
-    assert len(np.unique(text.groups)) == len(first) == probe.num_documents[0] > 5
+    assert len(np.unique(text.groups)) == len(first) > 5
+    tokens = np.bincount(text.groups.ravel(), minlength=len(probe.group_sources)).astype(float)
+    assert probe.num_documents(tokens) == [len(first), 0]
+    tokens[text.groups[0, 0]] = 0  # as if all of its first document were special
+    assert probe.num_documents(tokens) == [len(first) - 1, 0]
     for batch in (text, chat):
         assert (probe.group_sources[batch.groups[batch.counts]] == batch.sources[batch.counts]).all()
     assert (np.diff(numbers.reshape(5, 32)) != 0).tolist() == (np.diff(text.groups) != 0).tolist()
