@@ -26,7 +26,7 @@ class Steps(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """Samples [first_sample, first_sample + size) of all ranks.
+    """Samples [first_sample, first_sample + size) of all ranks. Raises DataError where these are none.
 
     >>> Step(3, 24, 8).end
     32
@@ -35,6 +35,10 @@ class Step:
     number: int
     first_sample: int
     size: int
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise DataError(f"step {self.number}: a global batch of {self.size} samples; expected at least 1")
 
     @property
     def end(self) -> int:

@@ -62,6 +62,9 @@ class Clock:
         """
         if self.step_table is None:
             raise ScheduleError(f"{count} steps without a step table; give the clock one, or say it in tokens")
+        if count > self.step_table.num_steps:
+            expected = f"at most {self.step_table.num_steps}, all of the run"
+            raise ScheduleError(f"{count} steps; expected {expected}; shorten it or train longer")
         return self.step_table.first_sample(_whole("steps", count)) * self.sequence_length
 
     def fraction(self, share: float | Fraction) -> int:

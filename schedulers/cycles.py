@@ -53,7 +53,10 @@ def _check(peak: float, floor: float, cycle_tokens: Sequence[int], crest_factor:
         got = f"crest_factor={crest_factor}, rewarmup_tokens={rewarmup_tokens}"
         raise ScheduleError(f"cycles: {got}; expected at least 0")
     for index, length in enumerate(cycle_tokens):
-        if length <= (rewarmup_tokens if index else 0):
-            raise ScheduleError(f"cycles: cycle {index} has {length} tokens; expected more than its rewarmup")
+        if length < 1:
+            raise ScheduleError(f"cycles: cycle {index} has {length} tokens; expected at least 1; take fewer cycles")
+        if index and length <= rewarmup_tokens:
+            expected = f"more than its rewarmup, {rewarmup_tokens}; shorten that"
+            raise ScheduleError(f"cycles: cycle {index} has {length} tokens; expected {expected}")
     if not cycle_tokens:
         raise ScheduleError("cycles: none; expected the length of one at least")

@@ -18,7 +18,7 @@ _IF_MEANT = "or leave it if it is meant"
 class Finding(NamedTuple):
     """What is wrong with `about`, and with which segment of the schedule, if it is one's."""
 
-    about: Literal["learning_rate", "batch_size"]
+    about: Literal["learning_rate", "beside", "batch_size"]
     segment: int | None
     text: str
     is_jump: bool = False  # a jump that is nothing else, which may be meant
@@ -45,11 +45,35 @@ def lint(schedule: Schedule, steps: Steps) -> list[Finding]:
     ]
 
 
+def lint_beside(curve: Schedule, steps: Steps) -> list[Finding]:
+    """Every finding about a curve beside the learning rate: jumps at a curve's edge, and a fall that is not finished.
+
+    Such a curve may begin, rise and end anywhere, and a step from one number to another is stated as such.
+
+    >>> from schedulers.batch_size import BatchSizeRamp
+    >>> from schedulers.row import Row
+    >>> steps = Steps(BatchSizeRamp(((0, 10),)), sequence_length=1, total_samples=100)
+    >>> lint_beside(Row(0, 0.1).hold(50).to(0.05, 0).to(0.01, 50).schedule(), steps)[0].text
+    'at 50 tokens from 0.1 to 0.05: a jump; begin with 0.1, or leave it if it is meant'
+    """
+    found = [*_jumps_at_curves(curve)]
+    if steps.num_steps:
+        found += [(index, text) for index, fall in _last_fall(curve) for text in _unfinished(curve, fall, steps)]
+    return [Finding("beside", index, text, text.endswith(_IF_MEANT)) for index, text in found]
+
+
+def _jumps_at_curves(schedule: Schedule) -> Iterator[tuple[int, str]]:
+    for index, text in _joints(schedule):
+        if not (schedule.segments[index - 1].is_flat and schedule.segments[index].is_flat):
+            yield index, text
+
+
 def _start(schedule: Schedule, steps: Steps) -> Iterator[tuple[int, str]]:
     first, trained = schedule.segments[0], _trained(steps)
+    last_step = trained - _last_batch_tokens(steps)
     if schedule.value(0) == 0.0:
         yield 0, "the first step runs at 0 and learns nothing; warm up from a value above 0"
-    if first.rises and first.end_tokens >= trained:
+    if first.rises and first.end_tokens > last_step:
         yield 0, f"the warmup ends at {words(first.end_tokens)} tokens, the run at {words(trained)}; shorten it"
 
 
@@ -88,20 +112,26 @@ def _last_rise(schedule: Schedule) -> Iterator[tuple[int, str]]:
 
 def _decay(schedule: Schedule, steps: Steps) -> Iterator[tuple[int, str]]:
     """The last decay: whether it ends in the run, at its floor, and whether a step is run there."""
-    falling = [(index, segment) for index, segment in enumerate(schedule.segments) if segment.falls]
-    if not falling:
-        return
-    (index, decay), trained = falling[-1], _trained(steps)
+    for index, decay in _last_fall(schedule):
+        texts = tuple(_unfinished(schedule, decay, steps)) or _last_step(decay, steps)
+        yield from ((index, text) for text in texts)
+
+
+def _last_fall(schedule: Schedule) -> list[tuple[int, Segment]]:
+    """The last falling segment with its number; empty where none falls."""
+    return [(index, segment) for index, segment in enumerate(schedule.segments) if segment.falls][-1:]
+
+
+def _unfinished(schedule: Schedule, decay: Segment, steps: Steps) -> Iterator[str]:
+    trained = _trained(steps)
     if decay.end_tokens - trained >= _last_batch_tokens(steps):
         reached = format_value(schedule.value(trained), 3)
         end = f"the decay ends at {words(decay.end_tokens)} tokens, after the run's {words(trained)}"
-        yield index, f"{end}, which stops at {reached}; end it with the run"
+        yield f"{end}, which stops at {reached}; end it with the run"
     elif not decay.curve.arrives and _left(decay, decay.last_value) > _FAR_FROM_FLOOR:
         stop, floor = format_value(decay.last_value, 3), format_value(decay.end_value)
         fix = "give it more tokens, or a shape that arrives"
-        yield index, f"the {decay.shape} decay stops at {stop} and never reaches {floor}; {fix}"
-    else:
-        yield from ((index, text) for text in _last_step(decay, steps))
+        yield f"the {decay.shape} decay stops at {stop} and never reaches {floor}; {fix}"
 
 
 def _last_step(decay: Segment, steps: Steps) -> Iterator[str]:

@@ -137,6 +137,16 @@ def test_a_batch_that_does_not_divide_stops_the_consumer(mixture: Mixture, sourc
         load(mixture, sources, micro=5, ranks=2)
 
 
+@pytest.mark.parametrize("size", [0, -24])
+def test_a_batch_of_no_samples_stops_the_consumer_after_good_batches(
+    mixture: Mixture, sources: dict[str, Source], size: int
+) -> None:
+    with Loader(mixture, sources, **LAYOUT, batch_sizes=[(0, 24), (24, size)]) as loader:
+        assert next(loader).size == 24
+        with pytest.raises(DataError, match=f"^step 1: a global batch of {size} samples; expected at least 1$"):
+            next(loader)
+
+
 def test_an_error_in_the_thread_reaches_the_consumer_after_good_batches(
     mixture: Mixture, sources: dict[str, Source]
 ) -> None:

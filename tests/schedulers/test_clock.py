@@ -52,7 +52,7 @@ def test_numbers_of_numpy_are_numbers():
         (lambda: CLOCK.convert(1.5, "tokens"), "1.5 tokens; expected a whole number"),
         (lambda: CLOCK.samples(-1), "-1 samples; expected a whole number"),
         (lambda: CLOCK.convert(1, "epochs"), "unit='epochs'; "),
-        (lambda: CLOCK.steps(5), "step=5; expected 0 <= step < 5"),
+        (lambda: CLOCK.steps(5), "5 steps; expected at most 4, all of the run; shorten it or train longer"),
         (lambda: Clock(10).steps(1), "1 steps without a step table"),
         (lambda: Clock(0), "total_tokens=0; expected an int of at least 1"),
         (lambda: Clock(300, 20, TABLE), "sequence_length=20; expected the step table's, 10"),

@@ -4,7 +4,7 @@ import pytest
 
 from schedulers.batch_size import BatchSizeRamp, Steps
 from schedulers.builders import cosine, multi_step, wsd
-from schedulers.lint import Finding, lint
+from schedulers.lint import Finding, lint, lint_beside
 from schedulers.row import Row
 from schedulers.waves import warm_waves_stable_decay
 
@@ -28,6 +28,7 @@ def test_nothing_to_say_about_a_good_one():
         initial=1e-3,
     )  # fmt: skip
     assert lint(waves, STEPS) == []
+    assert lint(Row(0, 1e-3).to(1.0, 9900).hold(100).schedule(), STEPS) == []
     two_warmups = Row(0, 1e-3).to(0.5, 500).to(1.0, 500).hold(8000).schedule()
     assert lint(two_warmups, STEPS) == []
     assert lint(row().hold(5000).to(0.1, 1000).to(0.9, 1000).hold(2900).schedule(), STEPS) == []
@@ -51,6 +52,11 @@ def test_a_decay_that_ends_with_a_run_of_many_steps_is_right():
             Row(0, 1e-3).to(1.0, 20_000).schedule(),
             0,
             "the warmup ends at 20K tokens, the run at 10K; shorten it",
+        ),
+        (
+            Row(0, 1e-3).to(1.0, 9901).hold(99).schedule(),  # after the last step began
+            0,
+            "the warmup ends at 9.9K tokens, the run at 10K; shorten it",
         ),
         (
             multi_step(1.0, warmup_tokens=1000, total_tokens=9900, drops=[(8000, 0.5)], initial=1e-3),
@@ -128,3 +134,15 @@ def test_a_run_without_steps():
     assert lint(good(), Steps(BatchSizeRamp(((0, 10),)), sequence_length=10, total_samples=9)) == [
         Finding("batch_size", None, "the run has no whole global batch; train longer or on smaller batches")
     ]
+
+
+def test_a_curve_beside_the_learning_rate_is_to_join_and_to_end():
+    beside = Row(0, 0.1).hold(5000).to(0.2, 0).hold(2000).to(0.1, 0).to(0.0, 4000).schedule()
+    assert lint_beside(beside, STEPS) == [
+        Finding("beside", 2, "at 7K tokens from 0.2 to 0.1: a jump; begin with 0.2, or leave it if it is meant", True),
+        Finding(
+            "beside", 2, "the decay ends at 11K tokens, after the run's 10K, which stops at 0.025; end it with the run"
+        ),
+    ]  # and not the step from 0.1 to 0.2, two numbers
+    off_its_end_in_the_last_step = Row(0, 0.0).to(0.5, 1000).to(0.1, 9000).schedule()
+    assert lint_beside(off_its_end_in_the_last_step, Steps(STEPS.ramp, sequence_length=10, total_samples=1009)) == []

@@ -13,13 +13,25 @@ BAD = [
     ("{wave: 3, to: 1}", ".wave: got wave; expected a key that stands here; the nearest is waves"),
     ("{waves: 3, to: 1}", ": got neither; expected one of trough (waves that fall first) and crest"),
     ("{waves: 3, trough: 0, crest: 1, to: 1}", ": got both; expected one of trough"),
+    (
+        "{cycles: 3, waves: 3, to: 0}",
+        ": got both; expected one of waves (which go down and back up) and cycles (which fall, and begin anew)",
+    ),
     ("{waves: 0, trough: 0, to: 1}", ".waves: got 0; expected a number of them, from 1 to 1,000, or a list"),
     ("{waves: [3 miles], trough: 0, to: 1}", ".waves: got ['3 miles']; expected a length such as 2B, 5000 samples"),
-    ("{waves: [1K, 2K], trough: 0, to: 1}", ": lengths add up to 3000 tokens; expected the 4800 that they have"),
+    (
+        "{waves: [1K, 2K], trough: 0, to: 1}",
+        ": lengths add up to 3000 tokens; expected the 4800 that are left for them; change one",
+    ),
     ("{waves: [1K, 3800], growth: 2, trough: 0, to: 1}", ": growth=2 beside stated lengths; leave one of them out"),
     ("{waves: 2, trough: 0.5, to: 0.1}", ": trough=0.5, to=0.1, crest=1; expected them in this order"),
     ("{cycles: 2, to: 2}", ": cycles: floor=2.0, peak=1.0; expected a floor from 0 to the peak"),
-    ("{cycles: 2, to: 0, rewarmup: 9K}", ": cycles: cycle 1 has 2400 tokens; expected more than its rewarmup"),
+    (
+        "{cycles: 2, to: 0, rewarmup: 9K}",
+        ": cycles: cycle 1 has 2400 tokens; expected more than its rewarmup, 9000; shorten that",
+    ),
+    ("{cycles: [4800, 0], to: 0}", ": length 2 of 2 is 0 tokens; leave it out"),
+    ("{cycles: [150 steps, 1000 steps], to: 0}", ".cycles: 1000 steps; expected at most 160, all of the run; shorten"),
     ("{cycles: 1001, to: 0}", ".cycles: got 1001; expected a number of them, from 1 to 1,000, or a list"),
     ("{cycles: 3, to: 0, crest_factor: 1e300}", ": crest_factor=1e+300; crest 2 is no finite number"),
     ("{waves: 900, trough: 0, to: 1, growth: 1.1}", ": waves: the shortest of 900 has 0 tokens; expected at least one"),
@@ -56,7 +68,18 @@ NAMED_BAD = [
         "{schedule: constant, peak: 1, warmup: 20K}",
         ": constant: a warmup of 20000 in a run of 10240 tokens; shorten it",
     ),
-    ("{schedule: cosine, peak: 1, warmup: 1000 steps}", ": step=1000; expected 0 <= step < 161"),
+    (
+        "{schedule: cosine, peak: 1, warmup: 1000 steps}",
+        ".warmup: 1000 steps; expected at most 160, all of the run; shorten it or train longer",
+    ),
+    (
+        "{schedule: multi_cosine, peak: 1, warmup: 100%, cycles: 2}",
+        ": multi_cosine: a warmup of 10240 in a run of 10240 tokens leaves none for cycles; shorten it",
+    ),
+    (
+        "{schedule: multi_cosine, peak: 1, warmup: 10239, cycles: 2}",
+        ": cycles: cycle 0 has 0 tokens; expected at least 1; take fewer cycles",
+    ),
     ("3e-4", ": got 0.0003; expected a whole schedule by name, as in {schedule: wsd, ...}; segments"),
 ]
 OTHERS = [

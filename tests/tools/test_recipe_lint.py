@@ -12,6 +12,7 @@ SOURCES = "sources={web: {tokens: 160001}, code: {tokens: 1601}}"
 WARMUP = "{name: warmup, tokens: 1600, learning_rate: {from: 1e-4, to: 1e-2}, mixture: {web: 1}}"
 STABLE = "{name: stable, tokens: 4800, learning_rate: constant, mixture: {web: 0.9, code: 0.1}}"
 DECAY = "{name: decay, tokens: 3200, learning_rate: {to: 1e-3, shape: 1-sqrt}}"
+ALL = "{name: all, tokens: 9600, mixture: {web: 0.9, code: 0.1}}"
 WAVE = "{name: down, tokens: 1600, learning_rate: {to: 2e-3, shape: cosine}}, {name: up, tokens: 1600, learning_rate: "
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -96,6 +97,20 @@ def test_schedules_of_the_recipes_that_ship_are_as_they_are_meant(path):
             "train so much less, or 96 tokens more",
         ),
         (
+            [phases(WARMUP, STABLE, DECAY), "phases.2.weight_decay={from: 0.05, to: 0.01}"],
+            "phases[2].weight_decay: at 6.4K tokens from 0.1 to 0.05: a jump; "
+            "begin with 0.1, or leave it if it is meant",
+        ),
+        (
+            [phases(WARMUP, STABLE, DECAY), "phases.1.adam_beta2={to: 0.5, shape: half_life, half_life: 16K}"],
+            "phases[1].adam_beta2: the half_life decay stops at 0.672 and never reaches 0.5; "
+            "give it more tokens, or a shape that arrives",
+        ),
+        (
+            [phases(WARMUP, STABLE, DECAY), "phases.2.clip_grad={to: 0}"],
+            "phases[2].clip_grad: 0 at 9.6K tokens, where it bounds nothing; keep a curve above 0",
+        ),
+        (
             [phases(WARMUP, STABLE, DECAY), "phases.0.mixture={web: 3, code: 1}"],
             "phases[0].mixture: weights sum to 4; they are normalised to 1",
         ),
@@ -122,3 +137,28 @@ def test_a_schedule_of_the_whole_run_is_named_by_its_key(tiny_plan):
     found = warnings(tiny_plan, phases("{name: all, tokens: 9600, mixture: {web: 1, code: 0.1}}"), whole)
     assert found[0].startswith("phases[0].mixture")
     assert found[1].startswith("learning_rate: the first step runs at 0")
+
+
+@pytest.mark.parametrize(
+    ("named", "reached"),
+    [
+        ("wsd, decay: 0", "0.01"),
+        ("wsd_s, periods: 2, decay: 0%", "0.01"),
+        ("waves, waves: 2, over: 50%, trough: 1e-3, stable: 5e-3, decay: 0", "5e-3"),
+        ("power_schedule, coefficient: 0.1, decay: 0", "9.31e-4"),
+    ],
+)
+def test_a_schedule_named_for_a_decay_that_never_comes(tiny_plan, named, reached):
+    whole = f"learning_rate={{peak: 1e-2, warmup: 1600, initial: 1e-4, schedule: {named}}}"
+    line = f"learning_rate.decay: 0 tokens: the rate stops at {reached} and never falls to 0; give it a length"
+    assert warnings(tiny_plan, phases(ALL), whole)[0] == line
+
+
+def test_no_decay_to_the_level_where_the_rate_is_already(tiny_plan):
+    whole = "learning_rate={schedule: wsd, peak: 1e-2, warmup: 1600, initial: 1e-4, decay: 0, floor: 1e-2}"
+    assert warnings(tiny_plan, phases(ALL), whole) == []
+
+
+def test_curves_beside_may_step_from_number_to_number_and_cycle(tiny_plan):
+    stepped = ("phases.0.clip_grad=0.5", "phases.1.clip_grad=1", "phases.2.weight_decay={cycles: 2, to: 0.01}")
+    assert warnings(tiny_plan, phases(WARMUP, STABLE, DECAY), "phases.2.tokens=9600", *stepped) == []

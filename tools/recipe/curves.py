@@ -6,7 +6,7 @@ The learning rate, the weight decay, Adam's beta2 and the bound of the gradient 
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, PlainSerializer, PlainValidator, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, PlainValidator, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from schedulers.clock import Clock
@@ -210,11 +210,19 @@ def _form(value: Any) -> str:
     return "(segment)"
 
 
+def _is_one_form(value: Any) -> Any:
+    """Refuse a curve of two forms, before one of them is asked."""
+    if isinstance(value, dict) and "waves" in value and "cycles" in value:
+        raise complaint("one of waves (which go down and back up) and cycles (which fall, and begin anew)", got="both")
+    return value
+
+
 CurveSpec = Annotated[
     Annotated[SegmentSpec, Tag("(segment)")]
     | Annotated[WavesSpec, Tag("(waves)")]
     | Annotated[CyclesSpec, Tag("(cycles)")],
     Discriminator(_form),
+    BeforeValidator(_is_one_form),
 ]
 
 
@@ -228,8 +236,11 @@ def cut(parts: int | tuple[Length, ...], num_tokens: int, clock: Clock, growth: 
     if growth != 1.0:
         raise ScheduleError(f"growth={growth:g} beside stated lengths; leave one of them out")
     stated = [part.tokens(clock) for part in parts]
+    if 0 in stated:
+        raise ScheduleError(f"length {stated.index(0) + 1} of {len(stated)} is 0 tokens; leave it out")
     if abs(sum(stated) - num_tokens) > clock.sequence_length:
-        raise ScheduleError(f"lengths add up to {sum(stated)} tokens; expected the {num_tokens} that they have to fill")
+        expected = f"the {num_tokens} that are left for them"
+        raise ScheduleError(f"lengths add up to {sum(stated)} tokens; expected {expected}; change one")
     return [*stated[:-1], stated[-1] + num_tokens - sum(stated)]
 
 

@@ -1,5 +1,8 @@
 """A recipe's curves as schedules on the token clock: each phase that states one lays it up to the next that does."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from schedulers.batch_ramps import Coupled
 from schedulers.batch_size import BatchSizeRamp, Steps
 from schedulers.clock import Clock
@@ -11,8 +14,10 @@ from schedulers.schedule import Schedule
 from ..errors import UserError
 from .curves import Stretch
 from .edges import sample_edges, stated_edges
+from .numbers import Length
 from .planned import BESIDE
 from .schema import Recipe
+from .section import Section
 
 
 def hyperparameters(recipe: Recipe, ramp: BatchSizeRamp, where: str) -> Hyperparameters:
@@ -58,6 +63,7 @@ def _learning_rate(recipe: Recipe, ramp: BatchSizeRamp, clock: Clock, where: str
 def _schedule(recipe: Recipe, clock: Clock, where: str) -> Schedule:
     if recipe.learning_rate is None:
         return _of_phases(recipe, "learning_rate", clock, before=0.0, where=where)
+    _check_lengths(recipe.learning_rate, clock, f"{where}: learning_rate")
     try:
         return recipe.learning_rate.build(clock)
     except ScheduleError as error:
@@ -81,8 +87,28 @@ def _of_phases(recipe: Recipe, key: str, clock: Clock, *, before: float, where: 
     if stating[0]:
         row.hold(edges[stating[0]])
     for index, following in zip(stating, [*stating[1:], len(recipe.phases)], strict=True):
+        curve, place = getattr(recipe.phases[index], key), f"{where}: phases[{index}].{key}"
+        _check_lengths(curve, clock, place)
         try:
-            getattr(recipe.phases[index], key).lay(row, Stretch(edges[following], stated[index], clock))
+            curve.lay(row, Stretch(edges[following], stated[index], clock))
         except ScheduleError as error:
-            raise UserError(f"{where}: phases[{index}].{key}", fix=str(error)) from None
+            raise UserError(place, fix=str(error)) from None
     return row.schedule()
+
+
+def _check_lengths(section: Section, clock: Clock, place: str) -> None:
+    """Raise UserError that names the key of a length of more steps than the run has."""
+    for key, value in section:
+        try:
+            for length in _lengths(value):
+                length.tokens(clock)
+        except ScheduleError as error:
+            raise UserError(f"{place}.{key}", fix=str(error)) from None
+
+
+def _lengths(value: Any) -> Iterator[Length]:
+    """The lengths in what a key holds: itself one, or a list with some."""
+    if isinstance(value, Length):
+        yield value
+    for part in value if isinstance(value, tuple) else ():
+        yield from _lengths(part)

@@ -5,13 +5,16 @@ from pathlib import Path
 
 from mixer.epochs import allowed_draws
 from mixer.manifest import Manifest
-from schedulers.lint import Finding
+from schedulers.lint import Finding, lint_beside
 from schedulers.lint import lint as lint_schedule
-from schedulers.words import format_tokens
+from schedulers.schedule import Schedule
+from schedulers.words import format_tokens, format_value
 
 from .caps import capped
 from .edges import sample_edges
 from .from_run import prefixes_without_source, real_prefix
+from .laid_curves import clock_of
+from .named_schedules import PowerSchedule, Waves, Wsd, WsdS
 from .planned import Plan
 from .schema import Recipe
 
@@ -23,7 +26,9 @@ def lint(plan: Plan) -> tuple[str, ...]:
     """What is allowed and probably not meant, a line each with what to do."""
     return (
         *_weight_warnings(plan.recipe),
+        *_missing_decay_warnings(plan),
         *_schedule_warnings(plan),
+        *_no_bound_warnings(plan),
         *_source_warnings(plan.recipe),
         *_reading_warnings(plan),
         *_cap_warnings(plan),
@@ -37,33 +42,59 @@ def _weight_warnings(recipe: Recipe) -> Iterator[str]:
             yield f"phases[{index}].mixture: weights sum to {total:.10g}; they are normalised to 1"
 
 
+def _missing_decay_warnings(plan: Plan) -> Iterator[str]:
+    """A schedule that is named for its decay and was given none."""
+    named, reached = plan.recipe.learning_rate, plan.schedule.segments[-1].last_value
+    if not isinstance(named, Wsd | WsdS | Waves | PowerSchedule) or reached <= named.floor:
+        return
+    if not named.decay.tokens(clock_of(plan.recipe, plan.batches.ramp)):
+        never = f"the rate stops at {format_value(reached, 3)} and never falls to {format_value(named.floor)}"
+        yield f"learning_rate.decay: 0 tokens: {never}; give it a length"
+
+
 def _schedule_warnings(plan: Plan) -> Iterator[str]:
     """What `schedulers.lint` finds, each with its place in the recipe."""
-    for finding in lint_schedule(plan.schedule, plan.batches):
-        if not (finding.is_jump and _is_asked_for(plan, finding)):
-            yield f"{_place(plan, finding)}: {finding.text}"
+    yield from _placed(plan, "learning_rate", plan.schedule, lint_schedule(plan.schedule, plan.batches))
+    for key, curve in plan.curves_beside.items():
+        yield from _placed(plan, key, curve, lint_beside(curve, plan.batches))
 
 
-def _is_asked_for(plan: Plan, jump: Finding) -> bool:
+def _placed(plan: Plan, key: str, curve: Schedule, findings: list[Finding]) -> Iterator[str]:
+    for finding in findings:
+        if finding.segment is None:
+            yield f"global_batch_size: {finding.text}"
+        else:
+            begins = curve.segments[finding.segment].start_tokens
+            if not (finding.is_jump and _is_asked_for(plan, key, begins)):
+                yield f"{_place(plan, key, begins)}: {finding.text}"
+
+
+def _is_asked_for(plan: Plan, key: str, begins_tokens: int) -> bool:
     """Whether a jump lies inside what one key lays: cycles restart with one, and so do named schedules of steps."""
-    assert jump.segment is not None, "a jump is where a segment begins"
-    begins = plan.schedule.segments[jump.segment].start_tokens
-    return begins not in {sample * plan.recipe.sequence_length for sample in _stating(plan).values()}
+    return begins_tokens not in _stating(plan, key).values()
 
 
-def _place(plan: Plan, finding: Finding) -> str:
-    """The key that a finding is about: of a segment, in the phase that stated it."""
-    if finding.segment is None:
-        return {"learning_rate": "learning_rate", "batch_size": "global_batch_size"}[finding.about]
-    begins = plan.schedule.segments[finding.segment].start_tokens
-    stating = [i for i, sample in _stating(plan).items() if sample * plan.recipe.sequence_length <= begins]
-    return f"phases[{stating[-1]}].learning_rate" if stating else "learning_rate"
+def _place(plan: Plan, key: str, begins_tokens: int) -> str:
+    """The key that the segment from there on is stated with: in a phase, or at the top of the recipe."""
+    stating = [index for index, tokens in _stating(plan, key).items() if tokens <= begins_tokens]
+    return f"phases[{stating[-1]}].{key}" if stating else key
 
 
-def _stating(plan: Plan) -> dict[int, int]:
-    """The phases that state a learning rate, and the sample where each begins."""
-    edges = enumerate(sample_edges(plan.recipe)[:-1])
-    return {index: sample for index, sample in edges if plan.recipe.phases[index].learning_rate is not None}
+def _stating(plan: Plan, key: str) -> dict[int, int]:
+    """The phases that state a curve, and the token where each begins."""
+    edges, length = enumerate(sample_edges(plan.recipe)[:-1]), plan.recipe.sequence_length
+    return {index: sample * length for index, sample in edges if getattr(plan.recipe.phases[index], key) is not None}
+
+
+def _no_bound_warnings(plan: Plan) -> Iterator[str]:
+    """A bound of the gradient that runs into 0, where there is none: next to it, it lets nearly nothing through."""
+    curve = plan.curves_beside.get("clip_grad")
+    for segment in curve.segments if curve else ():
+        if not segment.is_flat and 0.0 in (segment.start_value, segment.last_value):
+            zero = segment.start_tokens if segment.start_value == 0.0 else segment.end_tokens
+            place = _place(plan, "clip_grad", segment.start_tokens)
+            yield f"{place}: 0 at {format_tokens(zero)} tokens, where it bounds nothing; keep a curve above 0"
+            return
 
 
 def _source_warnings(recipe: Recipe) -> Iterator[str]:

@@ -142,8 +142,12 @@ class MultiCosine(Warmed):
 
     def build(self, clock: Clock) -> Schedule:
         """The schedule of a run as long as the clock says."""
+        warmup, total = self.warmup.tokens(clock), clock.total_tokens
+        if warmup >= total:
+            run = f"in a run of {total} tokens leaves none for cycles"
+            raise ScheduleError(f"multi_cosine: a warmup of {warmup} {run}; shorten it")
         return builders.multi_cosine(
-            cycle_tokens=cut(self.cycles, clock.total_tokens - self.warmup.tokens(clock), clock, self.growth),
+            cycle_tokens=cut(self.cycles, total - warmup, clock, self.growth),
             floor=self.floor,
             crest_factor=self.crest_factor,
             rewarmup_tokens=self.rewarmup.tokens(clock),
