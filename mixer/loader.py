@@ -152,8 +152,10 @@ def validation_batches(
 ) -> Iterator[Batch]:
     """This rank's micro-batches of a source's first ``max_rows`` held-out rows, equally many on every rank.
 
-    Where the rows do not fill the last micro-batches, row 0 stands in with a loss mask of 0.
+    Where the rows do not fill the last micro-batches, row 0 stands in with a loss mask of 0. Raises DataError where
+    there is no such rank, or no row in a micro-batch.
     """
+    check_layout(micro_batch_size=micro_batch_size, rank=data_parallel_rank, num_ranks=data_parallel_size)
     num_rows = min(source.num_validation_rows, source.num_validation_rows if max_rows is None else max_rows)
     rank, num_ranks = data_parallel_rank, data_parallel_size
     size = -(-num_rows // (micro_batch_size * num_ranks)) * micro_batch_size * num_ranks

@@ -13,7 +13,7 @@ from mixer.batch import GlobalBatch
 from mixer.errors import DataError
 from mixer.generations import SourceHistory
 from mixer.history import History
-from mixer.loader import Loader, validation_batches
+from mixer.loader import Loader
 from mixer.mixture import Mixture
 from mixer.rows import Source
 from mixer.source import CountedSource
@@ -332,26 +332,6 @@ def test_another_source_than_the_history_knows_is_refused(mixture: Mixture, sour
         load(mixture, changed)
     with pytest.raises(DataError, match="source wbe is not in the history; sources are web, code, sft"):
         load(mixture, {"wbe": sources["web"]})
-
-
-@pytest.mark.parametrize(
-    ("name", "ranks", "micro", "most"), [("web", 1, 4, None), ("sft", 2, 1, None), ("web", 2, 2, 3)]
-)
-def test_validation_reads_each_held_out_row_once(
-    sources: dict[str, Source], name: str, ranks: int, micro: int, most: int | None
-) -> None:
-    source = sources[name]
-    layout = {"micro_batch_size": micro, "data_parallel_size": ranks, "max_rows": most}
-    shares = [list(validation_batches(source, data_parallel_rank=rank, **layout)) for rank in range(ranks)]  # type: ignore[arg-type]
-    assert len({len(share) for share in shares}) == 1
-    counted = [
-        int(batch.rows[k]) for share in shares for batch in share for k in range(micro) if batch.loss_mask[k].any()
-    ]
-    assert sorted(counted) == list(range(min(source.num_validation_rows, most or 10**9)))
-
-
-def test_a_source_without_held_out_rows_has_no_validation() -> None:
-    assert list(validation_batches(CountedSource("web", 801, S), **LAYOUT)) == []
 
 
 def test_a_step_holds_no_more_than_its_own_reads(
