@@ -15,7 +15,14 @@ from .resume import Found
 
 
 def open_tracker(plan: Plan, layout: Layout, found: Found | None) -> Tracker:
-    """Write down what the run is, begin tracking, and say it there; the ranks but 0 get a tracker that is silent."""
+    """Write down what the run is, begin tracking, and say it there; the ranks but 0 get a tracker that is silent.
+
+    Raises UserError on every rank, and nothing is written, where layers can't be compared with their first measurement.
+    """
+    if found and found[1].step and plan.recipe.layers.every:
+        from .layer_probe import check_first  # megatron-core, which warns as it is loaded
+
+        check_first(plan.recipe)
     if not layout.is_first:
         return NullJournal()
     recipe, run_dir = plan.recipe, plan.recipe.output_folder

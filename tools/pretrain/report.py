@@ -9,6 +9,7 @@ from ..plan.picture import planned_curves
 from ..recipe.planned import Plan
 from ..tracking.records import read_lines
 from ..tracking.sent import TrackingFolder
+from .layer_summary import describe_layers
 from .summary import Curve, curves, decay_slopes, describe_slopes
 
 
@@ -31,9 +32,11 @@ def draw_run(plan: Plan, run_dir: Path, path: Path) -> None:
 
 
 def findings(plan: Plan, run_dir: Path, consumed_samples: int) -> str:
-    """What came of the run: what each source gave, held-out losses, slopes around the decay."""
+    """What came of the run: what each source gave, held-out losses, slopes around the decay, how layers changed."""
     found = measured_curves(run_dir)
-    return "\n".join([*account(plan, consumed_samples), *_losses(plan, found), *_slopes(plan, found.get("validation"))])
+    slopes = _slopes(plan, found.get("validation"))
+    layers = describe_layers(found, plan.recipe)
+    return "\n".join([*account(plan, consumed_samples), *_losses(plan, found), *slopes, *layers])
 
 
 def places(run_dir: Path, *, tracker: str, last_checkpoint: Path | None) -> str:

@@ -1,6 +1,7 @@
 """The sources of a recipe, opened: data on disk, counts without data, and what an earlier run has left unread."""
 
 from pathlib import Path
+from typing import Any
 
 from mixer.errors import DataError
 from mixer.rows import Source
@@ -19,13 +20,18 @@ def open_sources(recipe: Recipe, tokenizer_digest: str | None, where: str, past:
     sources = {name: _open(name, spec, recipe, where, past) for name, spec in recipe.sources.items()}
     for name, spec in recipe.sources.items():
         for path in spec.path or () if tokenizer_digest else ():
-            check_tokenizer(name, path, tokenizer_digest or "", where)
+            check_tokenizer(f"{where}: sources.{name}.path", path, tokenizer_digest or "")
     return sources
 
 
 def holdout_share(spec: SourceSpec, recipe: Recipe) -> float:
     """The part of a source that is kept for validation: its own, or the recipe's for all."""
     return recipe.validation.holdout if spec.holdout is None else spec.holdout
+
+
+def window_options(spec: SourceSpec) -> dict[str, Any]:
+    """How windows are made of a source's text: options of ``open_source``."""
+    return {name: getattr(spec, name) for name in ("column", "loss", "windows", "attention", "overlong", "pad")}
 
 
 def _open(name: str, spec: SourceSpec, recipe: Recipe, where: str, past: Past | None) -> Source:
@@ -47,12 +53,7 @@ def _whole(name: str, spec: SourceSpec, path: tuple[Path, ...], recipe: Recipe, 
         path,
         name=name,
         sequence_length=recipe.sequence_length,
-        column=spec.column,
-        loss=spec.loss,
-        windows=spec.windows,
-        attention=spec.attention,
-        overlong=spec.overlong,
-        pad=spec.pad,
+        **window_options(spec),
         epoch_offset=spec.epoch_offset,
         holdout_share=holdout_share(spec, recipe),
         holdout_runs=spec.holdout_runs,

@@ -16,6 +16,7 @@ from .laid_out import lay_out
 from .lint import lint
 from .past import Past
 from .planned import Plan
+from .probe import check_probe
 from .schema import Recipe
 from .vocabulary import read_vocabulary
 
@@ -28,6 +29,7 @@ def resolve(recipe: Recipe, *, where: str, past: Past | None = None) -> Plan:
     vocab_size, tokenizer_digest = read_vocabulary(recipe, where)
     _check_pads(recipe, vocab_size, where)
     sources = open_sources(recipe, tokenizer_digest, where, past)
+    check_probe(recipe, vocab_size, tokenizer_digest, where)
     check_edges(recipe, where)
     history = lay_out(recipe, sources, past, where)
     ramp = batch_ramp(recipe, where)

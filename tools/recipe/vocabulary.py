@@ -36,12 +36,12 @@ def _ids(state: Any) -> list[int]:
     return [*known, *(token["id"] for token in state.get("added_tokens", ()))]
 
 
-def check_tokenizer(name: str, path: Path, digest: str, where: str) -> None:
-    """Refuse data that was written with another tokenizer than the recipe's."""
+def check_tokenizer(place: str, path: Path | str, digest: str) -> None:
+    """Refuse data that was written with another tokenizer than the recipe's; ``place`` names it there."""
     manifest = Manifest.read(path)
     if manifest and manifest.tokenizer_sha256 and manifest.tokenizer_sha256 != digest:
         raise UserError(
-            f"{where}: sources.{name}.path",
+            place,
             got=f"{path}, written with tokenizer {manifest.tokenizer_sha256[:12]}",
             expected=f"data of the recipe's tokenizer {digest[:12]}",
             fix="name the tokenizer the data was written with, or prepare the data again",
