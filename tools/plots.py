@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -21,10 +22,16 @@ from .plan.chart import lowest_shown
 _COLOURS = ("#3b6ea8", "#d98c3f", "#5a9e6f", "#b5534f", "#7d6aa8", "#8a7a5c", "#4fa3a5", "#c77fa0")
 _MORE_COLOURS = ("#8fb0d6", "#a3b04a", "#c9a98a", "#999999")  # where up to twelve lie side by side
 
+_GREYS = ("#888888", "#444444", "#bbbbbb")  # of curves to compare with
+_LEAST_RANGE = 0.2  # of the colours of a heat map
+
 _MOST_NUMBERS = 160
 _LABEL_LINES = (1.03, 1.13, 1.23)
 _MOST_CHARACTERS = 40
 _CHARACTER = 0.0095  # width of one of a label, as a part of the axis
+
+
+Colour = str | tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -148,47 +155,73 @@ def _labels(joints: Sequence[tuple[str, int]], end_tokens: int) -> Iterator[tupl
 
 @dataclass(frozen=True)
 class Curve:
-    """A line with its points, and a band from ``low`` to ``high`` where they are given."""
+    """A line with its points, and a band from ``low`` to ``high`` where they are given; ``dotted`` is grey, to compare.
+
+    A ``bar`` is one level thing: a line without points.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
-    dashed: bool = False
+    dotted: bool = False
+    bar: bool = False
 
 
-def draw_curves(
-    curves: Sequence[Curve],
-    path: Path,
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    logarithmic: bool = False,
-    ordered: bool = False,
-) -> None:
-    """Write several curves over one axis as PNG; curves that have an order go from dark to light."""
-    figure, axis = plt.subplots(figsize=(9, 3.8), layout="constrained")
-    shades = [matplotlib.colormaps["viridis"](0.9 * i / max(len(curves) - 1, 1)) for i in range(len(curves))]
-    for index, curve in enumerate(curves):
-        colour = "#888888" if curve.dashed else shades[index] if ordered else _COLOURS[index % len(_COLOURS)]
-        marker = "" if curve.dashed else "os^"[index // len(_COLOURS) % 3]
-        line = "--" if curve.dashed else "-"
-        axis.plot(curve.x, curve.y, color=colour, linewidth=1.3, linestyle=line, marker=marker, ms=3, label=curve.name)
-        if len(curve.low):
-            axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
-    if logarithmic:
+@dataclass(frozen=True)
+class Panel:
+    """Curves over one axis; those that are ``ordered`` go from dark to light."""
+
+    curves: Sequence[Curve]
+    title: str
+    x_label: str
+    y_label: str
+    logarithmic: bool = False
+    ordered: bool = False
+
+
+def draw_curves(panels: Sequence[Panel], path: Path) -> None:
+    """Write panels one below the other as PNG."""
+    figure, axes = plt.subplots(len(panels), 1, figsize=(9, 3.8 * len(panels)), layout="constrained", squeeze=False)
+    for axis, panel in zip(axes[:, 0], panels, strict=True):
+        _draw_panel(axis, panel)
+    _save(figure, path)
+
+
+def _draw_panel(axis: Axes, panel: Panel) -> None:
+    for curve, colour in zip(panel.curves, _colours(panel), strict=True):
+        _draw_curve(axis, curve, colour, alpha=0.09 if panel.ordered else 0.15)
+    if panel.logarithmic:
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
-    if all(float(x).is_integer() for curve in curves for x in curve.x):
+    if all(float(x).is_integer() for curve in panel.curves for x in curve.x if not curve.bar):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.spines[["top", "right"]].set_visible(False)
-    _label(axis, title, x_label, y_label)
+    _label(axis, panel.title, panel.x_label, panel.y_label)
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
-    _save(figure, path)
+
+
+def _colours(panel: Panel) -> Iterator[Colour]:
+    """One for each curve, greys for the dotted ones."""
+    number = len(panel.curves)
+    for index, curve in enumerate(panel.curves):
+        if curve.dotted:
+            yield _GREYS[sum(earlier.dotted for earlier in panel.curves[:index]) % len(_GREYS)]
+        elif panel.ordered:
+            yield matplotlib.colormaps["viridis"](0.9 * index / max(number - 1, 1))
+        else:
+            yield _COLOURS[index % len(_COLOURS)]
+
+
+def _draw_curve(axis: Axes, curve: Curve, colour: Colour, *, alpha: float) -> None:
+    marker = "" if curve.dotted or curve.bar else "o"
+    line, width = (":" if curve.dotted else "-"), (2.5 if curve.bar else 1.3)
+    axis.plot(curve.x, curve.y, color=colour, linewidth=width, linestyle=line, marker=marker, ms=3, label=curve.name)
+    if len(curve.low):
+        axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=alpha, linewidth=0)
 
 
 def draw_matrix(
@@ -203,13 +236,12 @@ def draw_matrix(
 ) -> None:
     """Write a heat map as PNG; ``labels`` name columns, rows and colours, and small ones have their numbers written in.
 
-    Values ``beside_one`` are ratios: blue below 1, red above it.
+    Values ``beside_one`` are ratios: blue below 1, red above it. Others begin at 0. Colours span a least range, so that
+    small differences look small.
     """
     height = min(max(1.4 + 0.3 * len(rows), 2.2), 8)
     figure, axis = plt.subplots(figsize=(9, height), layout="constrained")
-    far = max(float(np.abs(values - 1).max()), 1e-6)
-    colours = {"cmap": "RdBu_r", "vmin": 1 - far, "vmax": 1 + far} if beside_one else {"cmap": "cividis"}
-    image = axis.imshow(values, aspect="auto", interpolation="nearest", **colours)
+    image = axis.imshow(values, aspect="auto", interpolation="nearest", **_colour_range(values, beside_one))
     if values.size <= _MOST_NUMBERS and len(columns) <= 16:
         _write_in(axis, values, np.asarray(image.to_rgba(values))[..., :3].mean(-1) < 0.5)
     for ticks, names, most in ((axis.set_yticks, rows, 34), (axis.set_xticks, columns, 34)):
@@ -220,9 +252,19 @@ def draw_matrix(
     _save(figure, path)
 
 
+def _colour_range(values: np.ndarray, beside_one: bool) -> dict[str, Any]:
+    known = values[np.isfinite(values)]
+    if not beside_one:
+        return {"cmap": "cividis", "vmin": 0, "vmax": np.max(known, initial=_LEAST_RANGE)}
+    far = np.max(np.abs(known - 1), initial=_LEAST_RANGE)
+    return {"cmap": "RdBu_r", "vmin": 1 - far, "vmax": 1 + far}
+
+
 def _write_in(axis: Axes, values: np.ndarray, dark: np.ndarray) -> None:
-    """The number of each cell, in white where the cell is dark."""
+    """The number of each cell that has one, in white where the cell is dark."""
     for (row, column), value in np.ndenumerate(values):
+        if not np.isfinite(value):
+            continue
         colour = "white" if dark[row, column] else "black"
         axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
 

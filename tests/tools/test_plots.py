@@ -2,9 +2,10 @@
 
 import struct
 
+import numpy as np
 import pytest
 
-from tools.plots import Picture, draw
+from tools.plots import Picture, draw, draw_matrix
 
 PLANNED = {
     "learning_rate": ([0, 1000, 2000], [1e-5, 1e-3, 1e-5]),
@@ -59,3 +60,28 @@ def test_no_figure_is_left_open(tmp_path):
 
     drawn(tmp_path / "plan.png")
     assert plt.get_fignums() == []
+
+
+def spied(monkeypatch, name):
+    """What a method of axes is called with, which it does all the same."""
+    from matplotlib.axes import Axes
+
+    calls, method = [], getattr(Axes, name)
+
+    def call(axis, *given, **named):
+        calls.append((given, named))
+        return method(axis, *given, **named)
+
+    monkeypatch.setattr(Axes, name, call)
+    return calls
+
+
+@pytest.mark.parametrize("beside_one", [True, False])
+@pytest.mark.parametrize("values", [[[1.0, 1.001]], [[float("nan"), 3.0]], [[float("nan")] * 2]])
+def test_a_heat_map_spans_a_least_range_and_shows_no_nan(tmp_path, monkeypatch, recwarn, values, beside_one):
+    written, ranges = spied(monkeypatch, "text"), spied(monkeypatch, "imshow")
+    names = {"rows": ["a"], "columns": ["0", "1"], "labels": ("x", "y", "z")}
+    draw_matrix(np.array(values), tmp_path / "map.png", title="t", beside_one=beside_one, **names)
+    assert all(words[2] != "nan" for words, _ in written)
+    assert ranges[0][1]["vmax"] >= (1.2 if beside_one else 0.2)
+    assert [str(warning.message) for warning in recwarn] == []

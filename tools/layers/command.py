@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from .ablate import Ablation, Run, ablated, ablated_spans
+from .analysis import analysed
 from .figures import draw_figures
-from .findings import Analysis, Buckets, Pass, analyse, buckets_of
+from .findings import Analysis, Buckets, buckets_of
 from .folder import check_folder, write_folder
 from .layered import LayeredModel, memory_end_told
-from .measure import measure, strata_of
-from .measures import resolution
+from .measure import strata_of
 from .opening import Options, check_length, open_model, paths_of, probe_for
 from .order import parse_run
-from .page import LAYER_HEAD, correlation_line, layer_cells, loss_line, page, probe_lines, span_line, verdict_line
+from .page import page
 from .probe import Probe
+from .progress import WindowsBar, windows_bar
 from .report import EARLIER, PAGE, Report, write_tables
+from .sentences import summary_lines
 from .strata import Strata
 from .trajectory import Trajectory, apart, trajectory
 
@@ -26,6 +28,7 @@ class _Study:
     """What the models have in common, and what has been found so far."""
 
     options: Options
+    bar: WindowsBar
     probe: Probe | None = None
     buckets: Buckets | None = None
     analyses: list[Analysis] = field(default_factory=list)
@@ -38,9 +41,17 @@ class _Study:
         if model.name in self.ablations:
             model = replace(model, name=str(path))
         spans = [parse_run("--ablate-span", t, model.num_layers, force=True) for t in self.options.ablate_spans]
-        self.probe = self.probe or probe_for(model, self.options)
+        self.probe = self.probe or replace(probe_for(model, self.options), on_read=self.bar.read)
         check_length(model, self.probe.sequence_length)
-        analysis = _analyse(model, self.probe, self.options, self.buckets)
+        self.bar.begin(model.name, self.probe.num_windows * _passes(model, self.options))
+        analysis = analysed(
+            model,
+            self.probe,
+            micro_batch=self.options.micro_batch,
+            redundant=self.options.redundant,
+            buckets=self.buckets,
+            seed=self.options.seed,
+        )
         self.buckets = self.buckets or buckets_of(analysis.found, strata_of(model, self.probe))
         self.analyses.append(analysis)
         self.runs.append(model.run)
@@ -64,8 +75,8 @@ def run(models: Sequence[Path], options: Options) -> Report | None:
 
     prepare()
     check_folder(options.out, earlier=EARLIER, models=models)
-    study = _Study(options)
-    with memory_end_told():
+    with memory_end_told(), windows_bar() as bar:
+        study = _Study(options, bar)
         for path in paths_of(models, options):
             study.add(path)
     if not is_first():
@@ -75,26 +86,10 @@ def run(models: Sequence[Path], options: Options) -> Report | None:
     return report
 
 
-def _analyse(model: LayeredModel, probe: Probe, options: Options, buckets: Buckets | None) -> Analysis:
-    found = Pass.of(measure(model, probe, micro_batch=options.micro_batch), probe.group_sources)
-    facts = {
-        "num_layers": model.num_layers,
-        "hidden_size": model.hidden_size,
-        "norm": model.norm,
-        "residual_dtype": str(model.dtype).removeprefix("torch."),
-        "resolution": resolution(model.dtype),
-        "consumed_tokens": model.position,
-    }
-    return analyse(
-        found,
-        strata_of(model, probe),
-        name=model.name,
-        facts=facts,
-        resolution=resolution(model.dtype),
-        redundant=min(options.redundant or max(1, model.num_layers // 4), model.num_layers),
-        buckets=buckets,
-        seed=options.seed,
-    )
+def _passes(model: LayeredModel, options: Options) -> int:
+    """How often the probe is read: once for the measures, and for each kind of ablation with all layers and without."""
+    of_parts = len(options.ablate) * (1 + model.num_layers)
+    return 1 + of_parts + (1 + len(options.ablate_spans) if options.ablate_spans else 0)
 
 
 def _ablations(
@@ -142,11 +137,5 @@ def _write(report: Report, folder: Path) -> None:
 
 
 def summary(report: Report, out: Path) -> str:
-    """What the command prints: the last model's layers, a line for each finding, and where the report is."""
-    last = report.analyses[-1]
-    rows = ["".join(f"{cell:>24}" for cell in row[:4] + row[8:]) for row in layer_cells(last)]
-    head = "".join(f"{cell:>24}" for cell in LAYER_HEAD[:4] + LAYER_HEAD[8:])
-    lines = [*probe_lines(report.probe), f"{last.name}: {loss_line(last)} {span_line(last)}", head, *rows]
-    lines += [f"without {a.part}: {correlation_line(a)}" for a in report.ablations[last.name]]
-    lines += [verdict_line(report.trajectory)] if report.trajectory else []
-    return "\n".join([*lines, str(out / PAGE)])
+    """What the command prints: the layers of each model, a line for each finding, and where the report is."""
+    return "\n".join([*summary_lines(report), str(out / PAGE)])

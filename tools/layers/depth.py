@@ -7,7 +7,7 @@ where it meets other inputs. The loss is paired, on the same text before and aft
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from .measure import measure, strata_of
 from .opening import Options, newest, open_model, probe_for, told_of
 from .order import MERGEKIT, PLAN, Array, check_length, dropped, mergekit, parse_run, quietest_run, repeated
 from .probe import Probe
+from .progress import windows_bar
 from .report import plain
 from .uncertainty import ratio
 
@@ -62,9 +63,10 @@ def run(path: Path, change: Change, options: Options) -> Effect:
     path = newest(path, options)
     num_layers, _ = told_of(path, options)
     order = order_asked(change, num_layers)
-    with memory_end_told():
+    with memory_end_told(), windows_bar() as bar:
         old = open_model(path, options)
-        probe = probe_for(old, options)
+        probe = replace(probe_for(old, options), on_read=bar.read)
+        bar.begin(old.name, 2 * probe.num_windows)
         found = Pass.of(measure(old, probe, micro_batch=options.micro_batch), probe.group_sources)
         order = order or dropped(num_layers, *quietest_run(_angles(found), int(change.drop or 0)))
         new, write = _made(path, old, order, options)

@@ -141,6 +141,7 @@ def layered(module: Any, *, name: str, kinds: TokenKinds = NO_KINDS, where: str 
             module=module,
             special=kinds.special | frozenset(special),
             delimiters=kinds.delimiters,
+            context_length=config.max_position_embeddings,
         )
     )
 

@@ -26,9 +26,9 @@ class LayeredModel:
     ``forward`` runs micro-batches of equal shape and hands over the number and the logits of each, (batch, seq, this
     rank's part of the vocabulary), where this process has them; None asks for none. ``one_by_one`` says that windows of
     several segments go through it singly. ``longest`` is the most tokens of a window that it has positions for, None
-    where they have no end. ``special`` and ``delimiters`` are token ids, ``run`` the folder of the run that the model
-    is a checkpoint of, ``position`` where it stands in it in tokens, and ``rows`` how it made rows of its data; empty
-    and None where that isn't known.
+    where they have no end, and ``context_length`` of the windows that it was made for. ``special`` and ``delimiters``
+    are token ids, ``run`` the folder of the run that the model is a checkpoint of, ``position`` where it stands in it
+    in tokens, and ``rows`` how it made rows of its data; empty and None where that isn't known.
     """
 
     name: str
@@ -49,6 +49,7 @@ class LayeredModel:
     delimiters: frozenset[int] = frozenset()
     one_by_one: bool = False
     longest: int | None = None
+    context_length: int | None = None
     run: Path | None = None
     position: int | None = None
     rows: RowOptions = field(default_factory=dict)

@@ -175,6 +175,7 @@ def layered(
         special=kinds.special,
         delimiters=kinds.delimiters,
         one_by_one=processes.has_transformer_engine(),
+        context_length=recipe.sequence_length,
         longest=recipe.sequence_length if recipe.model.position_embedding_type == "learned_absolute" else None,
         rows=row_options(recipe),
     )

@@ -1,6 +1,6 @@
 """The text that models are asked about: rows spread evenly over token sources, the same ones for every model."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from hashlib import sha256
@@ -49,12 +49,16 @@ class ProbeBatch:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """Rows of several sources; ``special`` ids are read but never counted."""
+    """Rows of several sources; ``special`` ids are read but never counted.
+
+    ``on_read`` is told of windows, those of all processes, that are done.
+    """
 
     sources: tuple[WindowSource | PackedSource, ...]
     rows: tuple[Array, ...]
     sequence_length: int
     special: frozenset[int] = field(default=frozenset())
+    on_read: Callable[[int], None] = field(default=lambda windows: None)
 
     @property
     def num_windows(self) -> int:
@@ -110,7 +114,9 @@ class Probe:
         for index, rows in enumerate(self.rows):
             mine = rows[rank::size]
             for start in range(0, len(mine), micro_batch):
-                yield self._batch(index, mine[start : start + micro_batch])
+                together = mine[start : start + micro_batch]
+                yield self._batch(index, together)
+                self.on_read(len(together) * size)
 
     def _batch(self, index: int, rows: Array) -> ProbeBatch:
         source = self.sources[index]

@@ -24,12 +24,19 @@ EARLIER = Earlier("an earlier report", _FILES, marker=_REPORT, keys=frozenset({"
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that was asked: models in order, what was left out of the first, and a run's trajectory."""
+    """Everything that was asked: models in order, what was left out of each, and a run's trajectory."""
 
     analyses: list[Analysis]
     probe: dict[str, Any]
     ablations: dict[str, list[Ablation]]  # model -> parts
     trajectory: Trajectory | None
+
+    @property
+    def shown(self) -> list[Analysis]:
+        """Models whose tables are shown: all of them, or of the checkpoints of one run the most trained."""
+        if not self.trajectory:
+            return self.analyses
+        return [max(self.analyses, key=lambda analysis: analysis.facts["consumed_tokens"])]
 
 
 def write_tables(report: Report, folder: Path) -> None:
@@ -129,6 +136,7 @@ def _trajectory(found: Trajectory) -> dict[str, Any]:
         "distance": found.drift,
         "slope_per_billion_tokens": _estimate(found.slope),
         "loss": found.loss,
+        "loss_slope_per_billion_tokens": _estimate(found.loss_slope),
         "last_layer_jump_share": found.jump_share,
         "trends": [vars(trend) for trend in found.trends],
         "verdict": found.verdict,

@@ -6,7 +6,8 @@
     class      massive, first of its segment, delimiter, rest: the first that holds
 
 Fine edges are fixed so that sums add up over runs; reports join them into buckets of about equal size in the first
-checkpoint, and use the same buckets for the others.
+checkpoint, and use the same buckets for the others. They lie a quarter of a nat apart from 0.5 to 12 nats: a vocabulary
+of 256 Ki tokens has 12.5. With 256 groups, 32 layers and two sources the sums of strata are 25 MB.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-EDGES_NATS = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 16)
+EDGES_NATS = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, *(0.75 + quarter / 4 for quarter in range(46)), 16)
 CLASSES = ("massive", "first", "delimiter", "rest")
 FAMILIES = ("source", "loss", "entropy", "position", "class")
 
@@ -28,7 +29,7 @@ class Strata:
 
     >>> strata = Strata(("web", "code"), 8, frozenset())
     >>> strata.sizes, strata.names("position")
-    ({'source': 2, 'loss': 23, 'entropy': 23, 'position': 4, 'class': 4}, ['0', '1', '2-3', '4-7'])
+    ({'source': 2, 'loss': 54, 'entropy': 54, 'position': 4, 'class': 4}, ['0', '1', '2-3', '4-7'])
     """
 
     sources: tuple[str, ...]
@@ -59,7 +60,7 @@ class Strata:
             return list(CLASSES)
         if family == "position":
             return [_doubling(bucket) for bucket in range(position_bucket(self.sequence_length - 1) + 1)]
-        edges = ("0", *map(str, EDGES_NATS))
+        edges = ("0", *(f"{edge:g}" for edge in EDGES_NATS))
         return [f"{low}-{high}" for low, high in pairwise(edges)] + [f"{edges[-1]}-"]
 
     def numbers(

@@ -62,13 +62,15 @@ class Trajectory:
     """Checkpoints of one run in order.
 
     ``drift`` (checkpoints, layers) is each layer's distance; ``slope`` its change per billion tokens, of each layer;
-    ``loss`` the loss at each checkpoint; ``jump_share`` the last layer's part of all layers' angles.
+    ``loss`` the loss at each checkpoint and ``loss_slope`` its change per billion tokens; ``jump_share`` the last
+    layer's part of all layers' angles.
     """
 
     tokens: list[int]
     drift: Array
     slope: Estimate
     loss: Array
+    loss_slope: Estimate
     jump_share: list[float]
     trends: list[Trend]
     verdict: Verdict
@@ -81,13 +83,14 @@ def trajectory(analyses: Sequence[Analysis], tokens: Sequence[int], strata: Stra
     positions = np.array(tokens, float)
     distance = Means.stack([bootstrap.means(a.found.parts[:, :, 0, 1], a.found.parts[:, :, 0, 0]) for a in analyses])
     loss = Means.stack([bootstrap.means(*loss_sums(a.found, strata)) for a in analyses])
-    slopes = distance.map(lambda rows: slope(positions, rows) * _BILLION)
+    slopes, loss_slopes = (means.map(lambda rows: slope(positions, rows) * _BILLION) for means in (distance, loss))
     trends = _of_loss_and_layers(loss, distance, x=np.log2(positions), bootstrap=bootstrap, read=read)
     return Trajectory(
         list(tokens),
         distance.value,
         Estimate(slopes.value, *bootstrap.interval(slopes)),
         loss.value,
+        Estimate(loss_slopes.value, *bootstrap.interval(loss_slopes)),
         [_jump_share(a) for a in analyses],
         trends,
         verdict([t.answer for t in trends]),
