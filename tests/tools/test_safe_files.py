@@ -9,10 +9,12 @@ import os
 import pickle
 import shutil
 from dataclasses import replace
+from enum import Enum
 
 import pytest
 import torch
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex
+from torch.distributed.checkpoint.planner import WriteItemType
 
 from tools.errors import UserError
 from tools.pretrain.checkpoint_store import CheckpointStore, check
@@ -285,3 +287,36 @@ def test_names_outside_the_list_are_not_even_looked_up(tmp_path, module, name):
     )
     with pytest.raises(UserError, match=f"asks for {module}.{name}"):
         check_metadata(path)
+
+
+class EarlyPickler(pickle.Pickler):
+    """Writes members of an Enum as the first releases of Python 3.11 do."""
+
+    def reducer_override(self, value):
+        return (getattr, (type(value), value.name)) if isinstance(value, Enum) else NotImplemented
+
+
+def test_members_of_an_enum_are_read_as_early_python_writes_them(folder):
+    path = folder / ".metadata"
+    found, buffer = check_metadata(path), io.BytesIO()
+    EarlyPickler(buffer).dump(found)
+    assert b"getattr" in buffer.getvalue()
+    path.write_bytes(buffer.getvalue())
+    assert check_metadata(path) == found
+
+
+class Attribute:
+    """Unpickling it asks for an attribute."""
+
+    def __init__(self, *of):
+        self.of = of
+
+    def __reduce__(self):
+        return getattr, self.of
+
+
+@pytest.mark.parametrize("of", [(MetadataIndex, "__init__"), (MetadataIndex("a"), "fqn"), (WriteItemType, "__class__")])
+def test_no_other_attribute_is_read(folder, of):
+    (folder / ".metadata").write_bytes(pickle.dumps(Attribute(*of)))
+    with pytest.raises(UserError, match=r"got (a pickle that asks for builtins\.getattr|KeyError: '__class__')"):
+        check_metadata(folder / ".metadata")

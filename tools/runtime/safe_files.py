@@ -12,6 +12,7 @@ Megatron-LM's hold some (random states); where weights alone are read, objects m
 
 import pickle
 from collections.abc import Iterable
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,18 @@ class _MetadataUnpickler(pickle.Unpickler):
         """The class, or an UnpicklingError that names what was asked for."""
         if self.allow_objects and (module, name) == _OBJECT:
             return BytesStorageMetadata
+        if (module, name) == ("builtins", "getattr"):
+            return _member
         if (module, name) in _ALLOWED or (module == "torch" and isinstance(getattr(torch, name, None), _CONSTANTS)):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{module}.{name}")
+
+
+def _member(known: Any, name: str) -> Any:
+    """The member of an Enum, which the first releases of Python 3.11 pickle as a call of ``getattr``; nothing else."""
+    if not (isinstance(known, type) and issubclass(known, Enum)):
+        raise pickle.UnpicklingError("builtins.getattr")
+    return known[name]
 
 
 def check_metadata(path: Path, *, allow_objects: bool = False) -> Metadata:
