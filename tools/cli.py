@@ -293,12 +293,13 @@ def bench_schedulers(
 def bench_layers(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; six or more give intervals.")] = 40,
     hidden_size: Annotated[int, typer.Option(min=64, help="Width of the model, a multiple of 64.")] = 256,
+    sequence_length: Annotated[int, typer.Option(min=2, help="Tokens of each of the four windows of a pass.")] = 256,
     as_json: AsJson = False,
 ) -> None:
     """The layer analyzer beside a plain forward pass and `output_hidden_states`: time and memory."""
     from .bench.layers import show_bench
 
-    show_bench(rounds=rounds, hidden_size=hidden_size, as_json=as_json)
+    show_bench(rounds=rounds, hidden_size=hidden_size, sequence_length=sequence_length, as_json=as_json)
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ from ..layers.probe import Probe, ProbeBatch
 from ..runtime.allocator import keep_freed_memory
 
 _VOCABULARY = 4096
-_LENGTH = 256  # tokens of a window
+_WINDOWS = 4  # a pass, as many as the command's own
 _MOST = {"layers": 1.05 if torch.cuda.is_available() else 1.10, "everything": 1.25, "published": 1.0}
 _LEAST_MEMORY_RATIO = 5.0
 
@@ -96,11 +96,13 @@ class LayersBench:
     published_extra_bytes: int
 
 
-def bench_layers(*, rounds: int = 40, hidden_size: int = 256, num_layers: int = 32, windows: int = 4) -> LayersBench:
-    """Measure at one width."""
+def bench_layers(
+    *, rounds: int = 40, hidden_size: int = 256, sequence_length: int = 256, num_layers: int = 32
+) -> LayersBench:
+    """Measure at one width, with windows of so many tokens."""
     keep_freed_memory()
     model = layered(random_llama(hidden_size, num_layers, _VOCABULARY), name="random")
-    probe = _RandomProbe(windows, _LENGTH)
+    probe = _RandomProbe(_WINDOWS, sequence_length)
     plain, with_loss, published = (partial(side, model, probe) for side in (_plain, _plain_with_loss, _published))
     layers = partial(measure, model, probe, with_parts=False, with_strata=False, with_pairs=False)
     parts = partial(measure, model, probe, with_strata=False, with_pairs=False)
@@ -112,7 +114,7 @@ def bench_layers(*, rounds: int = 40, hidden_size: int = 256, num_layers: int = 
     return LayersBench(
         hidden_size,
         num_layers,
-        windows * _LENGTH,
+        _WINDOWS * sequence_length,
         rounds,
         float(np.median(beside_plain[:, 1])),
         float(np.median(beside_loss[:, 1])),
@@ -205,9 +207,9 @@ def peak_bytes(run: Callable[[], object]) -> int:
     return most
 
 
-def show_bench(*, rounds: int, hidden_size: int, as_json: bool) -> None:
+def show_bench(*, rounds: int, hidden_size: int, sequence_length: int, as_json: bool) -> None:
     """Measure, and print a table or JSON."""
-    result = bench_layers(rounds=rounds, hidden_size=hidden_size)
+    result = bench_layers(rounds=rounds, hidden_size=hidden_size, sequence_length=sequence_length)
     if as_json:
         print(json.dumps(asdict(result)))
         return

@@ -18,7 +18,7 @@ def test_memory_is_the_most_that_is_held_at_once():
 
 def test_a_small_model_is_measured():
     pytest.importorskip("transformers")
-    result = bench_layers(rounds=6, hidden_size=64, num_layers=3, windows=1)
+    result = bench_layers(rounds=6, hidden_size=64, sequence_length=64, num_layers=3)
     state_bytes = 256 * 64 * 4
     assert result.published_extra_bytes >= state_bytes
     assert [ratio.target for ratio in result.ratios] == [1.05 if torch.cuda.is_available() else 1.10, None, 1.25, 1.0]
@@ -33,7 +33,7 @@ def test_the_interval_of_a_median_misses_it_in_2_percent_of_trials_at_each_end()
 
 def test_the_command_shows_each_ratio_beside_its_target(capsys):
     pytest.importorskip("transformers")
-    show_bench(rounds=1, hidden_size=64, as_json=False)
+    show_bench(rounds=1, hidden_size=64, sequence_length=256, as_json=False)
     shown = capsys.readouterr().out
     assert shown.startswith("32 layers of width 64, 1,024 tokens a pass, 1 rounds\n")
     assert [line.split()[-1] for line in shown.splitlines() if "at most" in line] == ["1.10", "1.25", "1.00"]
