@@ -10,8 +10,8 @@ def keep_freed_memory() -> None:
     """Have glibc keep freed blocks of up to 32 MiB; for a command that reads much on the CPU and then ends.
 
     A pass asks for the same memory as the one before it. Where that was given back, each 4 KiB of it costs a page fault
-    when it is written again: up to 108,000 of them in a pass over 32 layers of width 256, which then takes half as long
-    again. glibc gives back blocks of more than a threshold, which grows to the largest of them that was freed, so
+    when it is written again: up to 108,000 of them in a pass over 32 layers of width 256, which can take half as long
+    again then. glibc gives back blocks of more than a threshold, which grows to the largest of them that was freed, so
     freeing one is enough. Nothing is written to it, so it takes no memory. Other C libraries see a block come and go,
     and a GPU's memory is torch's own.
     """
