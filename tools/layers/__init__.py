@@ -12,7 +12,9 @@
       |
     uncertainty, ranking, spans, findings   numpy: document bootstrap, ranks and ties, layers that act as one
       |
-    report, page                            report.json, CSV, figures, one HTML file
+    report, sentences, figures, page        report.json and CSV; what page and terminal say alike; PNG; one HTML file
+
+``analysis`` is all of it but the report in one call, ``command`` the program, ``progress`` its bar.
 
 Dot products are taken in fp32, sums in fp64. Memory doesn't grow with the number of tokens: documents are counted in
 ``document_groups``, which are what the bootstrap draws. Every sum is over tokens, so that ranks, micro-batches and
